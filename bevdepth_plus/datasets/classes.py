@@ -52,3 +52,5 @@ DEFAULT_ATTRIBUTES: dict[str, str] = {
     "traffic_cone": "",
     "barrier": "",
 }
+
+MAPPED_CATEGORIES = CATEGORY_TO_CLASS
