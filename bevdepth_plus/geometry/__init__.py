@@ -1,0 +1,1 @@
+"""Pure functions of tensors: no mm* import, no registry, no state."""

@@ -1,0 +1,48 @@
+"""The bird's-eye grid in the ego frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BEVGrid:
+    """Cells of a box around the ego: each axis is ``(lower, upper, cell)``, metres.
+
+    Cell ``(iy, ix)`` of a BEV map covers ``x`` in ``[lower + ix*cell, lower + (ix+1)*cell)`` and
+    ``y`` likewise. Rows are y, columns x: BEV maps are ``[B, C, Y, X]``.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    z: Sequence[float]
+
+    def __post_init__(self) -> None:
+        for name, (lower, upper, cell) in zip("xyz", self.axes, strict=True):
+            if not lower < upper or cell <= 0:
+                raise ValueError(
+                    f"BEV grid axis {name} needs lower < upper, cell > 0, got {(lower, upper, cell)}"
+                )
+
+    @property
+    def axes(self) -> tuple[Sequence[float], ...]:
+        return self.x, self.y, self.z
+
+    @property
+    def lower(self) -> tuple[float, float, float]:
+        return self.x[0], self.y[0], self.z[0]
+
+    @property
+    def cell(self) -> tuple[float, float, float]:
+        return self.x[2], self.y[2], self.z[2]
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Cells along (x, y, z)."""
+        return tuple(round((upper - lower) / cell) for lower, upper, cell in self.axes)
+
+    @property
+    def bev_size(self) -> tuple[int, int]:
+        """(Y, X)."""
+        return self.size[1], self.size[0]

@@ -1,0 +1,54 @@
+"""The depth axis of the frustum: ``[start, stop)`` cut into equal bins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DepthBins:
+    """Equal depth bins; bin ``i`` holds depths in ``[start + i*step, start + (i+1)*step)``, metres.
+
+    ``plane`` says where in its bin a frustum plane stands: ``"centre"``, or ``"left"`` as in the
+    public BEVDepth code, whose planes stand on the left edges while its labels use whole bins.
+    """
+
+    start: float
+    stop: float
+    step: float
+    plane: str = "centre"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.start < self.stop or self.step <= 0:
+            raise ValueError(f"depth bins need 0 < start < stop and step > 0, got {self}")
+        if self.plane not in ("centre", "left"):
+            raise ValueError(f"plane must be 'centre' or 'left', got {self.plane!r}")
+
+    @property
+    def num_bins(self) -> int:
+        return round((self.stop - self.start) / self.step)
+
+    def planes(self, device: torch.device | None = None) -> Tensor:
+        """Depth of each bin's frustum plane, metres, float32 ``[D]``."""
+        offset = 0.5 if self.plane == "centre" else 0.0
+        index = torch.arange(self.num_bins, dtype=torch.float64, device=device)
+        return (self.start + (index + offset) * self.step).float()
+
+    def index(self, depth: Tensor) -> Tensor:
+        """Bin of each depth, int64, -1 where the depth lies in no bin (0 is never valid)."""
+        index = torch.floor((depth - self.start) / self.step)
+        inside = (index >= 0) & (index < self.num_bins) & (depth > 0)
+        return torch.where(inside, index, torch.full_like(index, -1)).long()
+
+    def expectation(
+        self,
+        probabilities: Tensor,  # [..., D, H, W]
+    ) -> Tensor:
+        """Mean depth of the bin distribution (bin centres), metres, ``[..., H, W]``."""
+        centres = self.start + (
+            torch.arange(self.num_bins, device=probabilities.device) + 0.5
+        ) * self.step
+        return torch.einsum("...dhw,d->...hw", probabilities, centres.to(probabilities.dtype))

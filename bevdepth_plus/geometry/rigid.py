@@ -1,0 +1,40 @@
+"""Rigid and affine transforms. ``a_T_b`` maps points of frame ``b`` to frame ``a``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def transform_points(
+    a_T_b: Tensor,  # [..., 4, 4]
+    points: Tensor,  # [..., P, 3]
+) -> Tensor:
+    """Map points of frame ``b`` into frame ``a``.
+
+    Returns:
+        Points in frame ``a``, metres, ``[..., P, 3]``.
+    """
+    rotation, translation = a_T_b[..., :3, :3], a_T_b[..., :3, 3]
+    return points @ rotation.transpose(-1, -2) + translation[..., None, :]
+
+
+def invert_rigid(
+    a_T_b: Tensor,  # [..., 4, 4]
+) -> Tensor:
+    """Invert a rotation-and-translation matrix by its transpose: exact, and cheap in any dtype."""
+    rotation = a_T_b[..., :3, :3].transpose(-1, -2)
+    inverse = torch.zeros_like(a_T_b)
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3] = -(rotation @ a_T_b[..., :3, 3:])[..., 0]
+    inverse[..., 3, 3] = 1
+    return inverse
+
+
+def rotation_z(
+    yaw: Tensor,  # [...], radians, counter-clockwise seen from above
+) -> Tensor:
+    """Rotation about +z, ``[..., 3, 3]``."""
+    cos, sin, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
+    rows = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1)
+    return rows.reshape(*yaw.shape, 3, 3)
