@@ -1,0 +1,66 @@
+"""BEV cell indices of camera frustums, straight from the matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .reference import frustum_cells_reference
+
+ROUNDINGS = ("floor", "truncate")
+
+
+def frustum_cells(
+    ego_T_cam: Tensor,  # noqa: N803  [B, N, 4, 4]
+    intrinsics: Tensor,  # [B, N, 3, 3]
+    image_aug: Tensor,  # [B, N, 3, 3]
+    bev_aug: Tensor,  # [B, 4, 4]
+    *,
+    u: Tensor,  # [W]
+    v: Tensor,  # [H]
+    depths: Tensor,  # [D]
+    lower: Sequence[float],  # (x, y, z)
+    cell_size: Sequence[float],  # (x, y, z)
+    grid_size: Sequence[int],  # (X, Y, Z)
+    rounding: str = "floor",
+) -> Tensor:
+    """The BEV cell `y * X + x` of every frustum point, -1 where it lies outside the grid.
+
+    Point (d, h, w) of a camera is
+    `bev_aug @ ego_T_cam @ (K^-1 @ image_aug^-1 @ (u[w], v[h], 1) * depths[d])`.
+
+    Args:
+        ego_T_cam: Maps camera points to ego, metres.
+        intrinsics: Maps camera rays to pixels of the image as loaded.
+        image_aug: Affine map from pixels as loaded to pixels of the network image.
+        bev_aug: Maps ego points to augmented ego points.
+        u, v: Pixel coordinates of the feature columns and rows in the network image.
+        depths: Metric depth (z in the camera frame) of each bin.
+        lower: Lower corner of the grid, metres.
+        cell_size: Extent of one cell, metres.
+        grid_size: Number of cells along x, y and z. All z layers share one BEV cell.
+        rounding: "floor", or "truncate" for checkpoints of the public BEVDepth code, whose
+            `((point - lower) / size).int()` takes points up to one cell below the grid into cell 0.
+
+    Returns:
+        [B, N, D, H, W] int32. There is no gradient.
+    """
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding must be one of {ROUNDINGS}, got {rounding!r}")
+    for name, value in (("lower", lower), ("cell_size", cell_size), ("grid_size", grid_size)):
+        if len(value) != 3:
+            raise ValueError(f"{name} must hold x, y and z, got {tuple(value)}")
+    batch, cameras = ego_T_cam.shape[:2]
+    for name, value, expected in (
+        ("ego_T_cam", ego_T_cam, (batch, cameras, 4, 4)),
+        ("intrinsics", intrinsics, (batch, cameras, 3, 3)),
+        ("image_aug", image_aug, (batch, cameras, 3, 3)),
+        ("bev_aug", bev_aug, (batch, 4, 4)),
+    ):
+        if tuple(value.shape) != expected:
+            raise ValueError(f"{name} must be {expected}, got {tuple(value.shape)}")
+    return frustum_cells_reference(
+        ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths,
+        lower=lower, cell_size=cell_size, grid_size=grid_size, rounding=rounding,
+    )  # fmt: skip
