@@ -1,0 +1,161 @@
+"""The dataset: an info file's samples as camera rigs over time, with boxes in the ego frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import path as osp
+
+import numpy as np
+import torch
+from mmdet3d.registry import DATASETS
+from mmdet3d.structures import LiDARInstance3DBoxes
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.datasets.info_file import read_info_file
+from bevdepth_plus.datasets.sample_record import Record, link_frames, parse_sample
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.boxes import transform_boxes
+
+
+@DATASETS.register_module()
+class NuScenesBEVDataset(BaseDataset):
+    """Samples of a v1.1 info file for camera-only detection in the ego frame.
+
+    A sample is N cameras at S key frames; all frames' cameras are placed in the ego frame of the
+    key frame's LiDAR sweep. Samples without any object are kept.
+
+    Args:
+        ann_file: Info file; relative to ``data_root``.
+        data_root: Root of the data set.
+        data_prefix: Folders below ``data_root``: ``pts`` for LiDAR, a camera's name for its images
+            and ``img`` for cameras not named. Default: nuScenes' own ``samples/CHANNEL``.
+        pipeline: Transforms.
+        metainfo: ``classes`` that the model knows, in the order of its labels. Every category of
+            the info file with a label >= 0 must be among them. Default: the ten of nuScenes.
+        test_mode: Keep boxes that no sensor point hit (training drops them).
+        num_frames: S; frame 0 is the key frame, the others are the key frames before it.
+        camera_names: Cameras to use, in this order. Default: those of the first sample.
+        min_lidar_points: In training a box needs this many LiDAR and radar points together, as in
+            the official recipe.
+        indices: Take only these samples (an int: the first so many), see ``BaseDataset``.
+        serialize_data: Keep samples pickled, which workers share without copying.
+        lazy_init: See ``BaseDataset``.
+
+    Raises:
+        DataError: If the info file, a calibration or a class name cannot be used.
+    """
+
+    METAINFO = {"dataset": "nuscenes", "classes": CLASSES}
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = "",
+        data_prefix: Mapping[str, str] | None = None,
+        pipeline: Sequence[dict | Callable] = (),
+        metainfo: Mapping | None = None,
+        test_mode: bool = False,
+        num_frames: int = 1,
+        camera_names: Sequence[str] | None = None,
+        min_lidar_points: int = 1,
+        indices: int | Sequence[int] | None = None,
+        serialize_data: bool = True,
+        lazy_init: bool = False,
+    ) -> None:
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be 1 or more, got {num_frames}")
+        self.num_frames = num_frames
+        self.camera_names = list(camera_names) if camera_names is not None else None
+        self.min_lidar_points = min_lidar_points
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix=dict(data_prefix or {}),
+            indices=indices,
+            serialize_data=serialize_data,
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
+
+    def load_data_list(self) -> list[Record]:
+        """Reads, checks and packs all samples; see ``sample_record`` for a record's keys."""
+        content = read_info_file(self.ann_file)
+        infos = content["data_list"]
+        self._metainfo.setdefault("version", content["metainfo"].get("version"))
+        label_map = self._label_map(content["metainfo"]["categories"])
+        camera_names = self.camera_names or list(infos[0]["images"])
+        if not camera_names:
+            raise DataError(f"{self.ann_file}: sample {infos[0]['token']} has no camera")
+        folders = {name: self._folder(name) for name in camera_names}
+        records = [
+            parse_sample(info, camera_names, label_map, folders, self._folder("pts"))
+            for info in infos
+        ]
+        by_token = {record["token"]: record for record in records}
+        if self.num_frames > 1 and not any("prev" in info for info in infos):
+            print_log(
+                f"{self.ann_file} does not say which key frame precedes which (no `prev`): all "
+                f"{self.num_frames - 1} past frames repeat the key frame; tools/create_data.py "
+                "writes the chain",
+                logger="current",
+            )
+        return [link_frames(record, by_token, self.num_frames) for record in records]
+
+    def get_data_info(self, idx: int) -> dict:
+        """One sample, before the pipeline.
+
+        Returns:
+            ``token, sample_idx, scene_token, timestamp, lidar_path, cam_names`` (N),
+            ``img_path`` (S * N, frame-major); float64 arrays ``ego2global, lidar2ego`` [4, 4],
+            ``intrinsics`` [S, N, 3, 3], ``ego_T_cam`` [S, N, 4, 4], ``image_aug`` [S, N, 3, 3]
+            and ``bev_aug`` [4, 4] (identities), ``time_offset`` [S] (s, zero or negative);
+            ``frame_mask`` [S] bool, False where the frame does not exist; ``num_frames`` S;
+            ``box_type_3d``; ``ann_info``: ``gt_bboxes_3d`` (nine numbers, in the ego frame) and
+            ``gt_labels_3d``.
+        """
+        info = super().get_data_info(idx)
+        info["num_frames"] = self.num_frames
+        info["image_aug"] = np.tile(np.eye(3), (*info["intrinsics"].shape[:2], 1, 1))
+        info["bev_aug"] = np.eye(4)
+        info["box_type_3d"] = LiDARInstance3DBoxes
+        boxes, labels = info.pop("boxes"), info.pop("labels")
+        keep = labels >= 0
+        num_points = info.pop("num_points")
+        if not self.test_mode:
+            keep &= num_points >= self.min_lidar_points
+        in_ego = transform_boxes(torch.from_numpy(boxes[keep]), torch.from_numpy(info["lidar2ego"]))
+        info["ann_info"] = {
+            "gt_bboxes_3d": LiDARInstance3DBoxes(in_ego, box_dim=9, origin=(0.5, 0.5, 0.5)),
+            "gt_labels_3d": labels[keep],
+        }
+        return info
+
+    def _label_map(self, categories: Mapping[str, int]) -> dict[int, int]:
+        """Label in the info file -> label in the config."""
+        classes = list(self._metainfo["classes"])
+        known = [name for name, label in categories.items() if label >= 0]
+        for name in classes:
+            if name not in known:
+                raise DataError(
+                    f"class {name!r} of the config (metainfo.classes) is not in {self.ann_file}, "
+                    f"which has {', '.join(known)}; correct the name or make the info file anew"
+                )
+        for name in known:
+            if name not in classes:
+                raise DataError(
+                    f"{self.ann_file} has objects of class {name!r}, which the config does not "
+                    "know; add it to metainfo.classes, or set its label to -1 in the info file's "
+                    "metainfo.categories and instances to ignore it"
+                )
+        return {-1: -1} | {categories[name]: classes.index(name) for name in known}
+
+    def _folder(self, channel: str) -> str:
+        if channel in self.data_prefix:
+            return self.data_prefix[channel]
+        if channel != "pts" and "img" in self.data_prefix:
+            return self.data_prefix["img"]
+        return osp.join(self.data_root, "samples", "LIDAR_TOP" if channel == "pts" else channel)

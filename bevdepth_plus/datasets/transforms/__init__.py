@@ -1,0 +1,16 @@
+"""Transforms of the data pipeline; importing this package registers them with mmdet3d."""
+
+from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
+from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
+from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
+from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
+from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
+
+__all__ = [
+    "BEVAugmentation",
+    "ImageAugmentation",
+    "LidarDepthMaps",
+    "LoadLidarPoints",
+    "LoadMultiViewImages",
+    "PackBEVInputs",
+]

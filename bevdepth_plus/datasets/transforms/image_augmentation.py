@@ -1,0 +1,154 @@
+"""Resize, crop, flip and rotate images; the 3x3 matrix of it goes along with the image.
+
+Pixel coordinates are (column, row) with centres at integer + 0.5, so resizing scales them and
+mirroring maps u to W - u.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+
+@dataclass(frozen=True)
+class ImageAugmentationParams:
+    """What happens to one camera's images, in this order.
+
+    Attributes:
+        resized: Width and height in pixels after resizing.
+        crop: Left and top corner of the crop, pixels of the resized image; the crop may reach
+            over the image's border, where it is black.
+        flip: Mirror left and right.
+        rotation: Radians, counter-clockwise as seen on the screen, about the crop's centre.
+    """
+
+    resized: tuple[int, int]
+    crop: tuple[int, int]
+    flip: bool = False
+    rotation: float = 0.0
+
+
+def augmentation_matrix(
+    params: ImageAugmentationParams,
+    raw_size: tuple[int, int],  # width, height
+    final_size: tuple[int, int],  # width, height
+) -> np.ndarray:
+    """The map of pixel coordinates, raw image -> augmented image, [3, 3] float64."""
+    width, height = final_size
+    resize = np.diag([params.resized[0] / raw_size[0], params.resized[1] / raw_size[1], 1.0])
+    flip = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) if params.flip else np.eye(3)
+    cos, sin = np.cos(params.rotation), np.sin(params.rotation)
+    # Rows grow downwards, so this is counter-clockwise on the screen.
+    rotate = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    rotate = _translation(width / 2, height / 2) @ rotate @ _translation(-width / 2, -height / 2)
+    return rotate @ flip @ _translation(-params.crop[0], -params.crop[1]) @ resize
+
+
+def augment_image(
+    image: np.ndarray,  # [H, W, C] uint8
+    params: ImageAugmentationParams,
+    final_size: tuple[int, int],  # width, height
+) -> tuple[np.ndarray, np.ndarray]:
+    """Applies the augmentation.
+
+    The image is resized first, averaging over areas when it shrinks (no aliasing), and then warped
+    once, so that crop, flip and rotation cost one interpolation.
+
+    Returns:
+        The augmented image, [final height, final width, C], and the matrix raw pixels -> its
+        pixels, [3, 3] float64.
+    """
+    raw_size = (image.shape[1], image.shape[0])
+    matrix = augmentation_matrix(params, raw_size, final_size)
+    shrinks = params.resized[0] < raw_size[0]
+    resized = cv2.resize(
+        image, params.resized, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    to_raw = np.diag([raw_size[0] / params.resized[0], raw_size[1] / params.resized[1], 1.0])
+    # cv2 counts pixel centres at integers.
+    warp = _translation(-0.5, -0.5) @ matrix @ to_raw @ _translation(0.5, 0.5)
+    return cv2.warpAffine(resized, warp[:2], final_size, flags=cv2.INTER_LINEAR), matrix
+
+
+@TRANSFORMS.register_module()
+class ImageAugmentation(BaseTransform):
+    """Brings every image to the network's size, in training at random, as BEVDepth's recipe.
+
+    The resize factor is relative to the one at which the image just covers the final size, so one
+    config serves cameras of any size. BEVDepth's absolute 0.386 to 0.55 for 1600 x 900 images and
+    a final size of 256 x 704 (fit 0.44) is the default ``scale``. All frames of one camera are
+    augmented alike. Boxes do not move; ``image_aug`` tells the geometry what happened.
+
+    Args:
+        final_dim: Height and width of the network's input, pixels.
+        scale: Range of the resize factor relative to the fitting one.
+        rot: Range of the rotation, degrees.
+        flip: Mirror left and right with probability 1/2.
+        bot_pct: Range of the share of the resized image cut off at the bottom.
+        training: False: scale 1, no rotation, no flip, centred crop, mean ``bot_pct``.
+    """
+
+    def __init__(
+        self,
+        final_dim: tuple[int, int],
+        scale: tuple[float, float] = (0.386 / 0.44, 0.55 / 0.44),
+        rot: tuple[float, float] = (-5.4, 5.4),
+        flip: bool = True,
+        bot_pct: tuple[float, float] = (0.0, 0.0),
+        training: bool = True,
+    ) -> None:
+        if len(final_dim) != 2 or min(final_dim) < 1:
+            raise ValueError(f"final_dim must be (height, width) in pixels, got {final_dim}")
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f"scale must be a range of positive factors, got {scale}")
+        self.final_dim = tuple(final_dim)
+        self.scale = tuple(scale)
+        self.rot = tuple(rot)
+        self.flip = flip
+        self.bot_pct = tuple(bot_pct)
+        self.training = training
+
+    def transform(self, results: dict) -> dict:
+        num_frames, num_cameras = results["image_aug"].shape[:2]
+        final_size = (self.final_dim[1], self.final_dim[0])
+        images: list[np.ndarray] = [None] * (num_frames * num_cameras)
+        image_aug = np.empty_like(results["image_aug"])
+        for camera in range(num_cameras):
+            params = None
+            for frame in range(num_frames):
+                index = frame * num_cameras + camera
+                image = results["img"][index]
+                params = params or self.draw(image.shape[1], image.shape[0])
+                images[index], matrix = augment_image(image, params, final_size)
+                image_aug[frame, camera] = matrix @ results["image_aug"][frame, camera]
+        return {**results, "img": images, "image_aug": image_aug}
+
+    def draw(self, width: int, height: int) -> ImageAugmentationParams:
+        """Parameters for one camera with images of this size; random in training."""
+        final_height, final_width = self.final_dim
+        fit = max(final_height / height, final_width / width)
+        scale, cut, rotation, flip = 1.0, sum(self.bot_pct) / 2, 0.0, False
+        if self.training:
+            scale = np.random.uniform(*self.scale)
+            cut = np.random.uniform(*self.bot_pct)
+            rotation = np.deg2rad(np.random.uniform(*self.rot))
+            flip = self.flip and bool(np.random.randint(2))
+        resized = (max(1, int(width * fit * scale)), max(1, int(height * fit * scale)))
+        spare = max(0, resized[0] - final_width)
+        left = int(np.random.uniform(0, spare)) if self.training else spare // 2
+        top = int((1 - cut) * resized[1]) - final_height
+        return ImageAugmentationParams(resized, (left, top), flip, float(rotation))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(final_dim={self.final_dim}, scale={self.scale}, "
+            f"rot={self.rot}, flip={self.flip}, bot_pct={self.bot_pct}, training={self.training})"
+        )
+
+
+def _translation(x: float, y: float) -> np.ndarray:
+    return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])

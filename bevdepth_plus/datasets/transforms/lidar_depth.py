@@ -1,0 +1,121 @@
+"""LiDAR as the teacher of depth: load a sweep, project it into the key frame's cameras."""
+
+from __future__ import annotations
+
+from os import path as osp
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.rigid import transform_points
+
+
+def read_points(path: str, num_features: int) -> np.ndarray:
+    """Reads a sweep of little-endian float32 numbers.
+
+    Returns:
+        [P, num_features] float32; the first three are x, y, z in the LiDAR frame, metres.
+
+    Raises:
+        DataError: If the file is missing, cut inside a point, or holds a number that is not finite.
+    """
+    if not osp.isfile(path):
+        raise DataError(
+            f"LiDAR file {path} does not exist; check data_root and data_prefix, or fetch it again"
+        )
+    size = osp.getsize(path)
+    if size % (4 * num_features):
+        raise DataError(
+            f"LiDAR file {path} is truncated: {size} bytes are not a whole number of points of "
+            f"{num_features} float32; fetch it again or set num_features"
+        )
+    points = np.fromfile(path, dtype="<f4").reshape(-1, num_features)
+    if not np.isfinite(points[:, :3]).all():
+        count = int((~np.isfinite(points[:, :3]).all(axis=1)).sum())
+        raise DataError(
+            f"LiDAR file {path} has {count} points that are not finite; fetch it again or remove "
+            "them"
+        )
+    return points
+
+
+def nearest_depth_map(
+    pixels: np.ndarray,  # [P, 2], (column, row) with centres at integer + 0.5
+    depth: np.ndarray,  # [P], metres
+    size: tuple[int, int],  # height, width
+) -> np.ndarray:
+    """Writes points into an image; where several meet in one pixel the nearest wins.
+
+    Returns:
+        [H, W] float32, metres, 0 where there is no point.
+    """
+    height, width = size
+    inside = (
+        (pixels[:, 0] >= 0) & (pixels[:, 0] < width) & (pixels[:, 1] >= 0) & (pixels[:, 1] < height)
+    )
+    columns, rows = np.floor(pixels[inside]).astype(np.int64).T
+    image = np.full((height, width), np.inf, dtype=np.float32)
+    np.minimum.at(image, (rows, columns), depth[inside].astype(np.float32))
+    image[np.isinf(image)] = 0
+    return image
+
+
+@TRANSFORMS.register_module()
+class LoadLidarPoints(BaseTransform):
+    """Loads the key frame's sweep: ``lidar_path`` -> ``points`` [P, num_features], LiDAR frame.
+
+    Args:
+        num_features: float32 numbers a point; nuScenes has x, y, z, intensity, ring.
+    """
+
+    def __init__(self, num_features: int = 5) -> None:
+        self.num_features = num_features
+
+    def transform(self, results: dict) -> dict:
+        return {**results, "points": read_points(results["lidar_path"], self.num_features)}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_features={self.num_features})"
+
+
+@TRANSFORMS.register_module()
+class LidarDepthMaps(BaseTransform):
+    """Projects ``points`` into the key frame's augmented images: ``depth_maps`` [N, H, W].
+
+    Depth is along the optical axis in metres, in the network's pixels, 0 where no point fell. It
+    does not depend on BEV augmentation, so the order of the two does not matter; it must follow
+    the image augmentation.
+
+    Args:
+        min_depth: Points nearer than this are dropped: they lie on the own vehicle.
+    """
+
+    def __init__(self, min_depth: float = 1.0) -> None:
+        self.min_depth = min_depth
+
+    def transform(self, results: dict) -> dict:
+        points = torch.from_numpy(results["points"][:, :3].astype(np.float64))
+        in_ego = transform_points(torch.from_numpy(results["lidar2ego"]), points)
+        pixels, depth = project(
+            in_ego[None],
+            torch.from_numpy(results["ego_T_cam"][0]),
+            torch.from_numpy(results["intrinsics"][0]),
+            torch.from_numpy(results["image_aug"][0]),
+        )
+        maps = []
+        for camera in range(len(results["cam_names"])):
+            in_front = (depth[camera] >= self.min_depth).numpy()
+            size = results["img"][camera].shape[:2]
+            maps.append(
+                nearest_depth_map(
+                    pixels[camera].numpy()[in_front], depth[camera].numpy()[in_front], size
+                )
+            )
+        return {**results, "depth_maps": np.stack(maps)}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(min_depth={self.min_depth})"

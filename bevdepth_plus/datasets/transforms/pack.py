@@ -1,0 +1,77 @@
+"""The last transform: results dict -> tensors for the model and one Det3DDataSample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
+
+META_KEYS = (
+    "token",
+    "sample_idx",
+    "scene_token",
+    "timestamp",
+    "ego2global",
+    "lidar2ego",
+    "lidar_path",
+    "cam_names",
+    "img_path",
+    "num_frames",
+    "intrinsics",
+    "ego_T_cam",
+    "image_aug",
+    "bev_aug",
+    "frame_mask",
+    "time_offset",
+    "box_type_3d",
+)
+
+
+@TRANSFORMS.register_module()
+class PackBEVInputs(BaseTransform):
+    """Packs what the model and the evaluation need.
+
+    ``inputs``: ``img`` uint8 [S * N, 3, H, W], frame-major, BGR; ``depth`` float32 [N, H, W] if
+    there are depth maps. ``data_samples``: a ``Det3DDataSample`` with ``gt_instances_3d``
+    (``bboxes_3d`` in the augmented ego frame, ``labels_3d``) and the meta keys; its ``img_path``
+    names the key frame's N images.
+
+    Args:
+        meta_keys: What goes into the sample's metainfo.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        sizes = {image.shape for image in results["img"]}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"images must have one size to be packed, got {sorted(sizes)}; put "
+                "ImageAugmentation before PackBEVInputs"
+            )
+        images = np.ascontiguousarray(np.stack(results["img"]).transpose(0, 3, 1, 2))
+        inputs = {"img": torch.from_numpy(images)}
+        if "depth_maps" in results:
+            inputs["depth"] = torch.from_numpy(results["depth_maps"])
+        return {"inputs": inputs, "data_samples": self._data_sample(results)}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(meta_keys={self.meta_keys})"
+
+    def _data_sample(self, results: dict) -> Det3DDataSample:
+        meta = {key: results[key] for key in self.meta_keys}
+        if "img_path" in meta:
+            meta["img_path"] = meta["img_path"][: len(results["cam_names"])]
+        sample = Det3DDataSample(metainfo=meta)
+        ann_info = results["ann_info"]
+        sample.gt_instances_3d = InstanceData(
+            bboxes_3d=ann_info["gt_bboxes_3d"],
+            labels_3d=torch.from_numpy(ann_info["gt_labels_3d"]),
+        )
+        return sample

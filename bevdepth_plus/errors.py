@@ -1,0 +1,11 @@
+"""Errors a user can mend: one line that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """Input data (an info file, an image, a point cloud, a calibration) cannot be used.
+
+    The message is one line that names the file or the field and the remedy; the command-line tools
+    print it alone, without a stack trace, and exit with status 2.
+    """
