@@ -1,0 +1,51 @@
+"""Depth supervision of the bin distribution. Source: BEVDepth (AAAI 2023), Sec. 3.2."""
+
+from __future__ import annotations
+
+import torch
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bevdepth_plus.geometry.depth_bins import DepthBins
+
+
+def nearest_depth(
+    depth: Tensor,  # [..., H, W], metres, 0 = none
+    stride: int,
+) -> Tensor:
+    """The nearest valid depth of each ``stride x stride`` cell, 0 = none, ``[..., H/s, W/s]``."""
+    far = torch.where(depth > 0, depth, torch.inf)
+    pooled = -functional.max_pool2d(-far.flatten(0, -3), stride)
+    return torch.where(pooled.isinf(), 0.0, pooled).reshape(*depth.shape[:-2], *pooled.shape[-2:])
+
+
+def bin_depth_loss(
+    probabilities: Tensor,  # [B, N, D, H, W]
+    depth: Tensor,  # [B, N, H, W], metres, 0 = none
+    bins: DepthBins,
+) -> Tensor:
+    """Binary cross-entropy against the one-hot bin, summed over bins, mean over labelled cells.
+
+    Cells without a label, or with one outside the bins, do not count. Without any labelled cell
+    the loss is 0 (with gradient).
+    """
+    index = bins.index(depth)
+    labelled = index >= 0
+    predicted = probabilities.float().movedim(2, -1)[labelled]  # [M, D]
+    target = functional.one_hot(index[labelled], bins.num_bins).to(predicted)
+    with torch.autocast(predicted.device.type, enabled=False):
+        total = functional.binary_cross_entropy(predicted, target, reduction="sum")
+    return total / labelled.sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class BinDepthLoss(nn.Module):
+    """:func:`bin_depth_loss` times a weight (3.0 in the paper's recipe)."""
+
+    def __init__(self, loss_weight: float = 3.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, probabilities: Tensor, depth: Tensor, bins: DepthBins) -> Tensor:
+        return self.loss_weight * bin_depth_loss(probabilities, depth, bins)

@@ -1,0 +1,45 @@
+"""From the loader's uint8 images to the network's normalised batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseDataPreprocessor
+
+
+@MODELS.register_module()
+class MultiViewPreprocessor(BaseDataPreprocessor):
+    """Stack a batch of multi-view samples, go from BGR to RGB and normalise on the device.
+
+    Args:
+        mean, std: per channel, RGB, 0..255.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Lists of ``img`` uint8 ``[S*N, 3, H, W]`` and ``depth`` ``[N, H, W]`` become batches.
+
+        Raises:
+            ValueError: the samples of a batch have different shapes.
+        """
+        data = self.cast_data(data)
+        inputs = {name: _stack(name, tensors) for name, tensors in data["inputs"].items()}
+        images = inputs["img"].flip(2).float()  # BGR to RGB
+        inputs["img"] = (images - self.mean) / self.std
+        return {"inputs": inputs, "data_samples": data.get("data_samples")}
+
+
+def _stack(name: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"samples of one batch differ in the shape of {name!r}: {sorted(shapes)}; "
+            "use batch size 1 or samples with the same number of cameras and frames"
+        )
+    return torch.stack(list(tensors))

@@ -1,0 +1,153 @@
+"""Run our model on the public code's recorded inputs and compare every intermediate result.
+
+A folder holds ``config.json``, ``official_state_dict.pth``, ``inputs.pth`` and ``expected.pth``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import bevdepth_plus.models  # noqa: F401
+import torch
+from bevdepth_plus_ops import frustum_points
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn import functional
+
+from bevdepth_plus.checkpoints import load_official
+from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.losses.bin_depth import nearest_depth
+from bevdepth_plus.models.depth_net import camera_parameters
+from bevdepth_plus.official_config import OFFICIAL_CLASSES, model_config
+
+FILES = ("config.json", "official_state_dict.pth", "inputs.pth", "expected.pth")
+# Every 4th depth plane, 2nd row and 2nd column of the frustum is recorded.
+_FRUSTUM_STEPS = (4, 2, 2)
+
+
+def compare_folder(folder: Path) -> dict[str, tuple[float, float]]:
+    """Largest absolute error of each recorded tensor, and the same over its largest value.
+
+    A box of unknown velocity is recorded as NaN and makes the public code's detection loss NaN;
+    ours leaves such a velocity out. NaN entries of the record are therefore not compared.
+
+    Raises:
+        FileNotFoundError: a file of the folder is missing.
+        ValueError: weights and config do not fit, or a recorded tensor has another shape.
+    """
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is missing; a parity folder holds {FILES}")
+    config = json.loads((folder / "config.json").read_text())
+    weights, inputs, expected = (
+        torch.load(folder / name, map_location="cpu", weights_only=True) for name in FILES[1:]
+    )
+    model = MODELS.build(model_config(config, max_objs=_max_objs(expected)))
+    load_official(model, weights)
+    model.eval()
+    with torch.no_grad():
+        actual = dict(run(model, inputs))
+    missing = sorted(set(expected) - set(actual))
+    if missing:
+        raise ValueError(f"{folder}: recorded tensors our run does not produce: {missing}")
+    return {name: _errors(name, actual[name], expected[name]) for name in expected}
+
+
+def run(model, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield our version of every recorded tensor, by its recorded name."""
+    rig = official_rig(inputs)
+    images = inputs["img"]
+    samples = list(_samples(inputs))
+
+    features = model.extract_feat(images[:, 0])
+    logits, context = model.depth_net(features, camera_parameters(rig)[:, 0])
+    bev, depth = model.forward_bev(images, rig)
+    yield "img_feats", features
+    yield "depthnet_out", torch.cat([logits, context], dim=2).flatten(0, 1)
+    yield "frustum_ego_xyz", _frustum(model, rig)
+    yield "bev_feat", _fused_bev(model, images, rig)
+
+    outputs = model.bbox_head([bev])
+    for task, (output,) in enumerate(outputs):
+        yield from ((f"head.{task}.{name}", value) for name, value in output.items())
+
+    instances = [sample.gt_instances_3d for sample in samples]
+    targets = model.bbox_head.get_targets(instances)
+    for name, per_task in zip(("heatmap", "anno_box", "ind", "mask"), targets, strict=True):
+        yield from ((f"target.{task}.{name}", value) for task, value in enumerate(per_task))
+    yield "loss.detection", sum(model.bbox_head.loss_by_feat(outputs, instances).values())
+
+    bins = model.view_transform.depth_bins
+    label = nearest_depth(inputs["depth_label"], inputs["depth_label"].shape[-1] // depth.shape[-1])
+    index = bins.index(label).flatten()
+    one_hot = functional.one_hot(index.clamp(min=0), bins.num_bins) * (index >= 0)[:, None]
+    yield "depth_label_onehot", one_hot
+    yield "loss.depth", model.depth_loss(depth, label, bins)
+
+
+def official_rig(inputs: Mapping[str, Tensor]) -> CameraRig:
+    """Our rig from the public code's 4x4 matrices ``[B, S, N, 4, 4]``."""
+    ida = inputs["ida_mats"]
+    image_aug = ida[..., :3, :3].clone()
+    image_aug[..., :2, 2] = ida[..., :2, 3]  # there, the shift stands in the fourth column
+    return CameraRig(
+        intrinsics=inputs["intrin_mats"][..., :3, :3],
+        ego_T_cam=inputs["sensor2ego_mats"],
+        image_aug=image_aug,
+        bev_aug=inputs["bda_mat"],
+    )
+
+
+def _samples(inputs: Mapping[str, Tensor]) -> Iterator[Det3DDataSample]:
+    for index in range(len(inputs["img"])):
+        boxes = LiDARInstance3DBoxes(
+            inputs[f"gt_boxes.{index}"], box_dim=9, origin=(0.5, 0.5, 0.5)
+        )
+        sample = Det3DDataSample()
+        sample.gt_instances_3d = InstanceData(
+            bboxes_3d=boxes, labels_3d=inputs[f"gt_labels.{index}"]
+        )
+        yield sample
+
+
+def _fused_bev(model, images: Tensor, rig: CameraRig) -> Tensor:
+    bevs = [
+        model.lift_splat(images[:, t], rig.frame(t), rig.frame(0))[0]
+        for t in range(rig.num_frames)
+    ]
+    return torch.cat(bevs, dim=1)
+
+
+def _frustum(model, rig: CameraRig) -> Tensor:
+    view = model.view_transform
+    points = frustum_points(
+        rig.ego_T_cam[:, 0],
+        rig.intrinsics[:, 0],
+        rig.image_aug[:, 0],
+        rig.bev_aug,
+        u=view.u,
+        v=view.v,
+        depths=view.planes,
+    )
+    depth, row, column = _FRUSTUM_STEPS
+    return points[:, :, ::depth, ::row, ::column]
+
+
+def _max_objs(expected: Mapping[str, Tensor]) -> int:
+    return expected["target.0.mask"].shape[1]
+
+
+def _errors(name: str, actual: Tensor, expected: Tensor) -> tuple[float, float]:
+    """NaN where only our result is NaN; an unknown value recorded as NaN is not compared."""
+    if actual.shape != expected.shape:
+        raise ValueError(f"{name}: ours is {tuple(actual.shape)}, recorded {tuple(expected.shape)}")
+    known = ~expected.isnan()
+    if not known.any():
+        return 0.0, 0.0
+    actual, expected = actual[known].double(), expected[known].double()
+    difference = (actual - expected).abs().max().item()
+    return difference, difference / max(expected.abs().max().item(), 1e-12)

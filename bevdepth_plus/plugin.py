@@ -1,0 +1,8 @@
+"""What a config's ``custom_imports`` names: importing this registers every part of the plugin."""
+
+import bevdepth_plus.datasets.nuscenes_dataset
+import bevdepth_plus.datasets.transforms
+import bevdepth_plus.engine
+import bevdepth_plus.evaluation.metric
+import bevdepth_plus.losses
+import bevdepth_plus.models  # noqa: F401
