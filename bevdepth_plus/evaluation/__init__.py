@@ -1,0 +1,1 @@
+"""Scores: nuScenes detection metrics, depth metrics, and the files that carry results."""
