@@ -90,7 +90,10 @@ class NuScenesBEVMetric(BaseMetric):
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Score the collected samples; called on the main process alone."""
-        results = list({result["token"]: result for result in reversed(results)}.values())[::-1]
+        first_of: dict[str, dict[str, Any]] = {}
+        for result in results:  # ranks repeat samples to make their shares equal
+            first_of.setdefault(result["token"], result)
+        results = list(first_of.values())
         content = read_info_file(self.ann_file)
         infos = self._infos_of(results, content["data_list"])
         predictions = self._predictions(results, infos)

@@ -36,7 +36,7 @@ class TinyDataset:
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory) -> TinyDataset:
     root = tmp_path_factory.mktemp("tiny_nuscenes")
-    tables = build_tables(np.random.default_rng(0))
+    tables = build_tables(np.random.default_rng(1))
     (root / "v1.0-mini").mkdir()
     for name, rows in tables.items():
         (root / "v1.0-mini" / f"{name}.json").write_text(json.dumps(rows))
@@ -89,6 +89,7 @@ def add_scene(tables: dict[str, list[dict]], scene: str, rng: np.random.Generato
     )
     categories = [CATEGORIES[i % len(CATEGORIES)] for i in range(OBJECTS_PER_SAMPLE)]
     starts = rng.uniform(-42, 42, (len(categories), 2))
+    starts[: len(CATEGORIES)] *= 0.4  # one of each class within every class's range
     speeds = rng.normal(0, 2, (len(categories), 2))
     for index, category in enumerate(categories):
         if category == "static_object.bicycle_rack":

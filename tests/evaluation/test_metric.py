@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.evaluation.detection import evaluate_detections, predictions_from_ground_truth
+from bevdepth_plus.evaluation.nuscenes_format import boxes_from_results
+from bevdepth_plus.evaluation.submission import check_submission
+
+NuScenesBEVMetric = pytest.importorskip("bevdepth_plus.evaluation.metric").NuScenesBEVMetric
+
+
+@pytest.fixture(scope="module")
+def ann_file(tiny_dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("infos") / "infos.pkl"
+    metainfo = {
+        "info_version": "1.1",
+        "version": "v1.0-mini",
+        "categories": {name: label for label, name in enumerate(CLASSES)},
+    }
+    path.write_bytes(pickle.dumps({"metainfo": metainfo, "data_list": tiny_dataset.infos}))
+    return path
+
+
+@pytest.fixture
+def samples(tiny_dataset) -> list[dict]:
+    """What the detector hands over, here with the ground truth as its prediction."""
+    return [data_sample(info) for info in tiny_dataset.infos]
+
+
+def data_sample(info: dict) -> dict:
+    from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+    from mmengine.structures import InstanceData
+
+    (results,) = predictions_from_ground_truth([info]).values()
+    boxes, scores, labels = boxes_from_results(results, ego2global=info["ego2global"])
+    sample = Det3DDataSample(metainfo={"token": info["token"], "cam_names": ["FRONT"]})
+    sample.pred_instances_3d = InstanceData(
+        bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
+        scores_3d=torch.from_numpy(scores),
+        labels_3d=torch.from_numpy(labels),
+    )
+    sample.set_field(torch.full((1, 2, 2), 11.0), "pred_depth")
+    sample.set_field(torch.tensor([[[10.0, 0.0], [0.0, 0.0]]]), "gt_depth")
+    return sample.to_dict()
+
+
+def test_perfect_predictions_score_perfectly_and_are_written(ann_file, samples, tmp_path):
+    metric = NuScenesBEVMetric(
+        ann_file, out_dir=tmp_path / "work", submission=tmp_path / "results.json"
+    )
+    metric.process(None, samples)
+    scores = metric.evaluate(len(samples))
+    assert scores["mAP"] == pytest.approx(1.0)
+    assert scores["mATE"] == pytest.approx(0.0, abs=1e-4)
+    assert scores["depth/abs_rel"] == pytest.approx(0.1)
+    assert all(isinstance(value, float) for value in scores.values())
+
+    report = json.loads((tmp_path / "work" / "metrics.json").read_text())
+    assert report["NDS"] == pytest.approx(scores["NDS"])
+    assert report["num_samples"] == 8
+    assert set(report["per_class"]) == set(CLASSES)
+    assert report["depth"]["overall"]["count"] == 8
+    assert report["depth"]["by_range"]["0-10"]["abs_rel"] is None
+    assert any("scored on 2 scenes of v1.0-mini" in note for note in report["notes"])
+
+    submission = json.loads((tmp_path / "results.json").read_text())
+    assert check_submission(submission, [sample["token"] for sample in samples]) == []
+
+
+def test_scores_equal_those_of_the_function_it_calls(ann_file, samples, tiny_dataset):
+    metric = NuScenesBEVMetric(ann_file, class_range=51.2, min_lidar_points=1)
+    metric.process(None, samples)
+    expected = evaluate_detections(
+        predictions_from_ground_truth(tiny_dataset.infos),
+        tiny_dataset.infos,
+        class_range=51.2,
+        min_lidar_points=1,
+    )
+    scores = metric.evaluate(len(samples))
+    assert scores["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
+    assert scores["AP/car"] == pytest.approx(expected["per_class"]["car"]["ap"], abs=1e-6)
+
+
+def test_a_sample_that_two_ranks_evaluated_counts_once(ann_file, samples):
+    once, twice = NuScenesBEVMetric(ann_file), NuScenesBEVMetric(ann_file)
+    once.process(None, samples)
+    twice.process(None, [*samples, samples[0]])
+    assert twice.evaluate(len(samples) + 1) == once.evaluate(len(samples))
+
+
+def test_only_evaluated_samples_are_scored(ann_file, samples, tmp_path):
+    metric = NuScenesBEVMetric(ann_file, out_dir=tmp_path, classes_present_only=True)
+    metric.process(None, samples[:3])
+    assert metric.evaluate(3)["mAP"] == pytest.approx(1.0)
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["num_samples"] == 3
+    assert "not the official rules: classes_present_only=True" in report["notes"]
+
+
+def test_format_only_writes_the_file_without_ground_truth(tiny_dataset, samples, tmp_path):
+    test_split = tmp_path / "test.pkl"
+    infos = [{k: v for k, v in i.items() if k != "instances"} for i in tiny_dataset.infos]
+    metainfo = {"info_version": "1.1", "categories": {"car": 0}}
+    test_split.write_bytes(pickle.dumps({"metainfo": metainfo, "data_list": infos}))
+    submission = tmp_path / "results.json"
+    metric = NuScenesBEVMetric(test_split, submission=submission, format_only=True)
+    metric.process(None, samples)
+    assert metric.evaluate(len(samples)) == {}
+    assert len(json.loads(submission.read_text())["results"]) == 8
+
+    scoring = NuScenesBEVMetric(test_split)
+    scoring.process(None, samples)
+    with pytest.raises(DataError, match="no ground truth: set format_only=True"):
+        scoring.evaluate(len(samples))
+
+
+def test_format_only_without_a_path_is_refused(ann_file):
+    with pytest.raises(ValueError, match="give its path as submission="):
+        NuScenesBEVMetric(ann_file, format_only=True)
+
+
+def test_samples_without_depth_are_scored_without_it(ann_file, samples, tmp_path):
+    for sample in samples:
+        del sample["gt_depth"]
+    metric = NuScenesBEVMetric(ann_file, out_dir=tmp_path)
+    metric.process(None, samples)
+    assert not any(name.startswith("depth/") for name in metric.evaluate(len(samples)))
+    assert json.loads((tmp_path / "metrics.json").read_text())["depth"] is None
+
+
+def test_the_boxes_handed_over_are_read_by_their_gravity_centre(ann_file, samples, tiny_dataset):
+    info = tiny_dataset.infos[0]
+    metric = NuScenesBEVMetric(ann_file)
+    metric.process(None, samples[:1])
+    (results,) = predictions_from_ground_truth([info]).values()
+    expected, *_ = boxes_from_results(results, ego2global=info["ego2global"])
+    assert metric.results[0]["boxes"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("key", ["token", "pred_instances_3d"])
+def test_a_missing_entry_is_named(ann_file, samples, key):
+    del samples[0][key]
+    with pytest.raises(KeyError, match=f"has no '{key}'"):
+        NuScenesBEVMetric(ann_file).process(None, samples)
+
+
+def test_a_sample_of_another_info_file_is_named(ann_file, samples):
+    samples[0]["token"] = "stranger"
+    metric = NuScenesBEVMetric(ann_file)
+    metric.process(None, samples)
+    with pytest.raises(DataError, match=r"infos\.pkl has no sample stranger \(1 unknown"):
+        metric.evaluate(len(samples))
+
+
+def test_the_metric_is_found_by_its_name(ann_file):
+    from mmdet3d.registry import METRICS
+
+    built = METRICS.build({"type": "NuScenesBEVMetric", "ann_file": str(ann_file)})
+    assert isinstance(built, NuScenesBEVMetric)
