@@ -7,7 +7,7 @@ from os import path as osp
 
 import numpy as np
 import torch
-from mmdet3d.registry import DATASETS
+from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
@@ -76,7 +76,8 @@ class NuScenesBEVDataset(BaseDataset):
             data_prefix=dict(data_prefix or {}),
             indices=indices,
             serialize_data=serialize_data,
-            pipeline=list(pipeline),
+            # Built here: mmengine's Compose finds mmdet3d's transforms only within a default scope.
+            pipeline=[TRANSFORMS.build(t) if isinstance(t, Mapping) else t for t in pipeline],
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
