@@ -13,6 +13,7 @@ import torch.distributed as torch_dist
 pytest.importorskip("mmengine")
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODEL_WRAPPERS
 
 from bevdepth_plus.compat import allow_mmengine_checkpoints, init_cpu_process_group
@@ -94,6 +95,7 @@ def test_torchrun_on_a_cpu_gets_gloo_and_a_wrapper_without_device_ids(monkeypatc
         # as Runner.wrap_model builds it: device_ids is a default there, the config's None wins
         default_args = dict(device_ids=[0], module=torch.nn.Linear(1, 1))
         wrapped = MODEL_WRAPPERS.build(cfg.model_wrapper_cfg, default_args=default_args)
+        assert isinstance(wrapped, MMDistributedDataParallel)
         assert wrapped.device_ids is None
         assert wrapped.find_unused_parameters
     finally:
