@@ -9,3 +9,7 @@ class DataError(ValueError):
     The message is one line that names the file or the field and the remedy; the command-line tools
     print it alone, without a stack trace, and exit with status 2.
     """
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message is one line that says where and what to do."""

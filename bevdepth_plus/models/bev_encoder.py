@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 
 @MODELS.register_module()
-class BEVEncoder(nn.Module):
+class BEVEncoder(BaseModule):
     """A ResNet over the BEV map, its levels and the map itself brought together by a neck.
 
     Args:

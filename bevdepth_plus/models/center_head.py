@@ -9,7 +9,7 @@ from mmdet3d.models.dense_heads import CenterHead
 from mmdet3d.registry import MODELS
 from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.geometry.bev_grid import BEVGrid
@@ -63,6 +63,12 @@ class BEVCenterHead(CenterHead):
         from_task = [list(classes).index(name) for name in in_tasks]
         self.register_buffer("to_task", torch.tensor(to_task), persistent=False)
         self.register_buffer("from_task", torch.tensor(from_task), persistent=False)
+
+    def init_weights(self) -> None:
+        """Start the heatmaps at low scores; mmdet3d means to, but its recursion stops above."""
+        super().init_weights()
+        for task_head in self.task_heads:
+            nn.init.constant_(task_head.heatmap[-1].bias, task_head.init_bias)
 
     def loss_by_feat(
         self,

@@ -12,25 +12,22 @@ data_prefix = dict(pts="samples/LIDAR_TOP", **{name: f"samples/{name}" for name 
 
 train_pipeline = [
     dict(type="LoadMultiViewImages"),
-    # BEVDepth: resize 0.386 to 0.55 of a 1600 pixel image, that is 0.877 to 1.25 of the input's width
+    # BEVDepth resizes 1600 pixels wide images by 0.386 to 0.55 for an input of 704 (fit: 0.44).
     dict(
         type="ImageAugmentation",
         final_dim=image_size,
-        scale=(0.877, 1.25),
-        rotation=(-5.4, 5.4),
+        scale=(0.386 / 0.44, 0.55 / 0.44),
+        rot=(-5.4, 5.4),
         flip=True,
-        training=True,
     ),
     dict(type="LoadLidarPoints"),
     dict(type="LidarDepthMaps"),
-    dict(
-        type="BEVAugmentation", rotation=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5
-    ),
+    dict(type="BEVAugmentation", rot=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5),
     dict(type="PackBEVInputs"),
 ]
 test_pipeline = [
     dict(type="LoadMultiViewImages"),
-    dict(type="ImageAugmentation", final_dim=image_size),
+    dict(type="ImageAugmentation", final_dim=image_size, training=False),
     dict(type="LoadLidarPoints"),
     dict(type="LidarDepthMaps"),
     dict(type="PackBEVInputs"),

@@ -1,0 +1,6 @@
+"""What training needs beside mmengine; importing this registers it."""
+
+from bevdepth_plus.engine.autocast import AutocastOptimWrapper
+from bevdepth_plus.engine.hooks import NonFiniteLossHook
+
+__all__ = ["AutocastOptimWrapper", "NonFiniteLossHook"]

@@ -1,0 +1,59 @@
+"""One real nuScenes key frame, learnt by heart on a CPU: proof that every frame convention holds."""
+
+_base_ = ["_base_/bevdepth_r50.py", "_base_/nuscenes.py", "_base_/default_runtime.py"]
+
+data_root = "{{$BEVDEPTH_PLUS_SHARED:../shared}}/nuscenes_keyframe/"
+ann_file = "n015-2018-07-24-11-22-45+0800.pkl"
+num_steps = 400
+
+# Learning one frame by heart needs little capacity.
+base_channels, context_channels, bev_channels = 32, 64, 64
+model = dict(
+    img_backbone=dict(depth=18, base_channels=base_channels, init_cfg=None),
+    img_neck=dict(
+        in_channels=[base_channels * 2**level for level in range(4)], out_channels=[32] * 4
+    ),
+    depth_net=dict(in_channels=4 * 32, mid_channels=64, context_channels=context_channels),
+    bev_encoder=dict(
+        backbone=dict(in_channels=context_channels, base_channels=bev_channels),
+        neck=dict(
+            in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]
+        ),
+    ),
+)
+
+dataset = dict(
+    data_root=data_root,
+    ann_file=ann_file,
+    data_prefix=dict(_delete_=True, pts="", img=""),
+    pipeline=_base_.test_pipeline,  # no augmentation
+)
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    sampler=dict(type="InfiniteSampler", shuffle=False),
+    dataset=dataset,
+)
+val_dataloader = dict(num_workers=1, dataset=dataset)
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    ann_file=data_root + ann_file, class_range=51.2, classes_present_only=True, min_lidar_points=1
+)
+test_evaluator = val_evaluator
+
+train_cfg = dict(by_epoch=False, max_iters=num_steps, val_interval=num_steps)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    type="AutocastOptimWrapper",
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
+    clip_grad=dict(max_norm=5),
+)
+param_scheduler = [
+    dict(type="OneCycleLR", eta_max=2e-3, total_steps=num_steps, by_epoch=False, pct_start=0.2)
+]
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(by_epoch=False, interval=num_steps, max_keep_ckpts=1),
+)
+log_processor = dict(by_epoch=False, window_size=10)

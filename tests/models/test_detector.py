@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bevdepth_plus.models.depth_net import NUM_CAMERA_PARAMETERS
+
+
+def losses(model, data):
+    batch = model.data_preprocessor(data, training=True)
+    return model(**batch, mode="loss")
+
+
+@pytest.mark.parametrize(("batch", "cameras"), [(1, 1), (2, 3)])
+def test_it_trains_at_any_batch_size_and_number_of_cameras(small_model, make_batch, batch, cameras):
+    model = small_model().train()
+    found = losses(model, make_batch(batch, cameras))
+    assert set(found) == {"loss_heatmap", "loss_bbox", "loss_depth"}
+    sum(found.values()).backward()
+    gradients = [p.grad for p in model.parameters()]
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+    assert any(g.abs().sum() > 0 for g in gradients)
+
+
+def test_a_sample_without_objects_trains_on(small_model, make_batch):
+    model = small_model().train()
+    found = losses(model, make_batch(objects=0))
+    assert found["loss_bbox"] == 0
+    sum(found.values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_the_past_frame_is_fused_but_not_trained_through(small_model, make_batch):
+    model = small_model(frames=2).train()
+    data = make_batch(cameras=2, frames=2)
+    batch = model.data_preprocessor(data, training=True)
+    images = batch["inputs"]["img"].requires_grad_()
+    sum(model(batch["inputs"], batch["data_samples"], mode="loss").values()).backward()
+    key, past = images.grad[:, :2], images.grad[:, 2:]
+    assert key.abs().sum() > 0
+    assert past.abs().sum() == 0
+
+
+def test_the_past_image_changes_the_boxes(small_model, make_batch):
+    model = small_model(frames=2)
+    model.eval()
+    data = make_batch(frames=2)
+    changed = make_batch(frames=2)
+    changed["inputs"]["img"][0][1] = 255 - changed["inputs"]["img"][0][1]
+    with torch.no_grad():
+        heatmap, other = (
+            model(**model.data_preprocessor(d), mode="tensor")[0][0]["heatmap"]
+            for d in (data, changed)
+        )
+    assert not torch.equal(heatmap, other)
+
+
+def test_predictions_hold_boxes_in_ego_and_metric_depth_within_the_bins(small_model, make_batch):
+    model = small_model()
+    model.eval()
+    with torch.no_grad():
+        (sample,) = model.test_step(make_batch(cameras=2))
+    assert sample.pred_instances_3d.bboxes_3d.tensor.shape[1] == 9
+    assert sample.pred_depth.shape == sample.gt_depth.shape == (2, 4, 6)
+    assert 2 <= sample.pred_depth.min() and sample.pred_depth.max() <= 34
+
+
+def test_predictions_do_not_depend_on_the_other_samples_of_the_batch(small_model, make_batch):
+    model = small_model()
+    model.eval()
+    pair = make_batch(batch=2)
+    alone = dict(
+        inputs={name: tensors[:1] for name, tensors in pair["inputs"].items()},
+        data_samples=pair["data_samples"][:1],
+    )
+    with torch.no_grad():
+        in_pair, by_itself = (
+            model(**model.data_preprocessor(d), mode="tensor")[0][0]["heatmap"][0]
+            for d in (pair, alone)
+        )
+    torch.testing.assert_close(in_pair, by_itself)
+
+
+def test_another_focal_length_gives_another_depth(small_model):
+    depth_net = small_model().depth_net.eval()
+    features = torch.randn(1, 1, 32, 4, 6, generator=torch.Generator().manual_seed(0))
+    parameters = torch.zeros(1, 1, NUM_CAMERA_PARAMETERS)
+    longer = parameters.clone()
+    longer[..., :2] = 1000.0
+    assert not torch.allclose(depth_net(features, parameters)[0], depth_net(features, longer)[0])
+
+
+def test_batches_of_unlike_samples_are_refused_by_name(small_model, make_batch):
+    data = make_batch(batch=2)
+    data["inputs"]["img"][1] = data["inputs"]["img"][1][:, :, :32]
+    with pytest.raises(ValueError, match="differ in the shape of 'img'"):
+        small_model().data_preprocessor(data)
+
+
+def test_two_training_steps_are_bit_identical_in_two_runs(small_model, make_batch):
+    def train():
+        torch.manual_seed(1)
+        model = small_model().train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for _ in range(2):
+            optimizer.zero_grad()
+            sum(losses(model, make_batch(cameras=2)).values()).backward()
+            optimizer.step()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(train(), train())

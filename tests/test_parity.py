@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOL = Path(__file__).parents[1] / "tools" / "check_parity.py"
+
+
+def check(folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, TOOL, folder], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_every_recorded_tensor_of_the_public_code_comes_out_of_our_model(shared_dir):
+    result = check(shared_dir / "golden" / "bevdepth_small_1key")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "67 of 67 tensors agree" in result.stdout
+
+
+def test_a_changed_weight_is_noticed(shared_dir, tmp_path):
+    golden = shared_dir / "golden" / "bevdepth_small_1key"
+    for name in ("config.json", "inputs.pth", "expected.pth"):
+        (tmp_path / name).symlink_to((golden / name).resolve())
+    weights = torch.load(golden / "official_state_dict.pth", weights_only=True)
+    weights["backbone.depth_net.depth_conv.5.bias"] += 0.01
+    torch.save(weights, tmp_path / "official_state_dict.pth")
+    result = check(tmp_path)
+    assert result.returncode == 1
+    assert "depthnet_out" in result.stdout
+
+
+def test_an_incomplete_folder_is_named(tmp_path):
+    result = check(tmp_path)
+    assert result.returncode == 2
+    assert "config.json is missing" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_weight_of_another_model_is_named(shared_dir):
+    pytest.importorskip("mmcv")
+    from bevdepth_plus.checkpoints import convert_state_dict
+
+    with pytest.raises(ValueError, match="'backbone.conv1.weight' is not known"):
+        convert_state_dict({"backbone.conv1.weight": torch.zeros(1)})
