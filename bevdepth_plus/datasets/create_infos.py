@@ -159,14 +159,13 @@ def _collect(nusc: NuScenes, scenes: list[dict], cache: Path, label: str | bool)
     with tqdm(total=total, desc=label or None, unit="sample", disable=not label) as bar:
         for scene in scenes:
             path = cache / f"{scene['token']}.pkl"
-            if path.exists():
-                with path.open("rb") as file:
-                    of_scene = pickle.load(file)
-            else:
-                of_scene = [sample_info(nusc, sample) for sample in _samples(nusc, scene)]
-                _write(path, of_scene)
-            entries += of_scene
-            bar.update(len(of_scene))
+            if not path.exists():
+                _write(path, [sample_info(nusc, sample) for sample in _samples(nusc, scene)])
+            # Read back even if just written: a pickle's bytes depend on which strings are one
+            # object, and an interrupted run must end in the same bytes as a straight one.
+            with path.open("rb") as file:
+                entries += pickle.load(file)
+            bar.update(len(entries) - bar.n)
     return entries
 
 

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from bevdepth_plus.datasets.transforms.image_augmentation import (
+    ImageAugmentation,
+    ImageAugmentationParams,
+    augment_image,
+)
+
+RAW = (320, 180)  # width, height
+FINAL = (176, 64)
+repeatable = settings(derandomize=True, max_examples=60, deadline=None)
+
+
+def blob(centre: tuple[float, float], size: tuple[int, int] = RAW, sigma: float = 3.0):
+    """A bright spot at (column, row), pixel centres at integers + 0.5."""
+    columns = np.arange(size[0]) + 0.5 - centre[0]
+    rows = np.arange(size[1]) + 0.5 - centre[1]
+    spot = 250 * np.exp(-(columns[None] ** 2 + rows[:, None] ** 2) / (2 * sigma**2))
+    return np.repeat(spot.round().astype(np.uint8)[..., None], 3, axis=2)
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    weight = image[..., 0].astype(np.float64)
+    columns = (weight.sum(axis=0) * (np.arange(image.shape[1]) + 0.5)).sum()
+    rows = (weight.sum(axis=1) * (np.arange(image.shape[0]) + 0.5)).sum()
+    return np.array([columns, rows]) / weight.sum()
+
+
+def mapped(matrix: np.ndarray, point: tuple[float, float]) -> np.ndarray:
+    return (matrix @ [*point, 1.0])[:2]
+
+
+@repeatable
+@given(
+    factor=st.floats(0.4, 1.3),
+    left=st.integers(-20, 60),
+    top=st.integers(-10, 40),
+    flip=st.booleans(),
+    rotation=st.floats(-0.5, 0.5),
+    column=st.floats(20, 300),
+    row=st.floats(20, 160),
+)
+def test_image_content_lands_where_the_matrix_says(factor, left, top, flip, rotation, column, row):
+    resized = (int(RAW[0] * factor), int(RAW[1] * factor))
+    params = ImageAugmentationParams(resized, (left, top), flip, rotation)
+    image, matrix = augment_image(blob((column, row)), params, FINAL)
+    target = mapped(matrix, (column, row))
+    assume(((target > 14) & (target < np.array(FINAL) - 14)).all())
+    # Far below a pixel: a wrong half-pixel convention alone would be off by 0.3 to 0.5.
+    np.testing.assert_allclose(centroid(image), target, atol=0.06)
+
+
+def test_all_rotation_is_counter_clockwise_on_the_screen():
+    params = ImageAugmentationParams(FINAL, (0, 0), rotation=np.pi / 2)
+    _, matrix = augment_image(np.zeros((FINAL[1], FINAL[0], 3), np.uint8), params, FINAL)
+    right_of_centre = mapped(matrix, (FINAL[0] / 2 + 10, FINAL[1] / 2))
+    np.testing.assert_allclose(right_of_centre, [FINAL[0] / 2, FINAL[1] / 2 - 10], atol=1e-9)
+
+
+def test_plain_crops_and_flips_copy_pixels_exactly():
+    raw = np.random.default_rng(0).integers(0, 255, (RAW[1], RAW[0], 3), dtype=np.uint8)
+    cropped, _ = augment_image(raw, ImageAugmentationParams(RAW, (30, 50)), FINAL)
+    np.testing.assert_array_equal(cropped, raw[50 : 50 + FINAL[1], 30 : 30 + FINAL[0]])
+    flipped, _ = augment_image(raw, ImageAugmentationParams(RAW, (30, 50), flip=True), FINAL)
+    np.testing.assert_array_equal(flipped, cropped[:, ::-1])
+
+
+def test_shrinking_does_not_alias():
+    stripes = np.zeros((RAW[1], RAW[0], 3), np.uint8)
+    stripes[:, ::2] = 250
+    image, _ = augment_image(stripes, ImageAugmentationParams((104, 58), (0, 0)), (104, 58))
+    assert image.std() < 40  # interpolating between two of three columns gives 72
+
+
+def test_outside_the_image_is_black():
+    raw = np.full((RAW[1], RAW[0], 3), 200, np.uint8)
+    image, _ = augment_image(raw, ImageAugmentationParams(RAW, (200, 0)), FINAL)
+    assert (image[:, : RAW[0] - 200] == 200).all() and (image[:, RAW[0] - 200 :] == 0).all()
+
+
+@pytest.mark.parametrize("raw", [(1600, 900), (800, 450), (160, 90), (1920, 1080)])
+def test_testing_fits_any_image_and_keeps_its_bottom_middle(raw):
+    params = ImageAugmentation((256, 704), training=False).draw(*raw)
+    assert params.resized == (704, 396)
+    assert params.crop == (0, 140) and not params.flip and params.rotation == 0
+
+
+def test_testing_an_image_too_flat_fits_its_height_and_crops_the_middle():
+    params = ImageAugmentation((256, 704), training=False).draw(2000, 256)
+    assert params.resized == (2000, 256)
+    assert params.crop == (648, 0)
+
+
+def test_training_draws_within_the_published_recipe():
+    np.random.seed(0)
+    transform = ImageAugmentation((256, 704))
+    drawn = [transform.draw(1600, 900) for _ in range(300)]
+    widths = np.array([params.resized[0] for params in drawn])
+    assert 617 <= widths.min() < 630 and 865 < widths.max() <= 880  # 0.386 to 0.55 of 1600
+    rotations = np.rad2deg([params.rotation for params in drawn])
+    assert -5.4 <= rotations.min() < -5 and 5 < rotations.max() <= 5.4
+    assert 0.4 < np.mean([params.flip for params in drawn]) < 0.6
+    for params in drawn:
+        assert params.crop[1] + 256 == params.resized[1]
+        assert 0 <= params.crop[0] <= max(0, params.resized[0] - 704)
+
+
+def test_cutting_the_bottom_moves_the_crop_up():
+    params = ImageAugmentation((256, 704), bot_pct=(0.0, 0.2), training=False).draw(1600, 900)
+    assert params.crop[1] == int(0.9 * 396) - 256
+
+
+def test_one_seed_gives_one_result():
+    transform = ImageAugmentation(FINAL[::-1])
+    results = []
+    for _ in range(2):
+        np.random.seed(7)
+        results.append(transform.draw(*RAW))
+    assert results[0] == results[1]
+
+
+def test_frames_of_one_camera_are_augmented_alike_and_cameras_differently():
+    np.random.seed(0)
+    images = [np.zeros((180, 320, 3), np.uint8), np.zeros((120, 200, 3), np.uint8)] * 2
+    before = {"img": images, "image_aug": np.tile(np.eye(3), (2, 2, 1, 1))}
+    after = ImageAugmentation((64, 176))(before)
+    assert {image.shape for image in after["img"]} == {(64, 176, 3)}
+    np.testing.assert_array_equal(after["image_aug"][0], after["image_aug"][1])
+    assert np.abs(after["image_aug"][0, 0] - after["image_aug"][0, 1]).max() > 0.01
+    # The input is left as it was.
+    assert before["img"] is images and (before["image_aug"] == np.eye(3)).all()
+
+
+@pytest.mark.parametrize("options", [{"final_dim": (0, 5)}, {"final_dim": (5, 5), "scale": (0, 1)}])
+def test_senseless_options_are_refused(options):
+    with pytest.raises(ValueError, match="must be"):
+        ImageAugmentation(**options)

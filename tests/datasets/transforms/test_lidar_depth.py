@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet3d.structures import LiDARInstance3DBoxes
+
+from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
+from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
+from bevdepth_plus.datasets.transforms.lidar_depth import (
+    LidarDepthMaps,
+    LoadLidarPoints,
+    nearest_depth_map,
+    read_points,
+)
+from bevdepth_plus.errors import DataError
+
+FORWARD_CAMERA = np.array([[0.0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+
+
+def results_of(points: list[list[float]]) -> dict:
+    """One camera of 40 x 60 pixels that looks forward; the LiDAR stands at the ego's origin."""
+    return {
+        "points": np.array([[*point, 0, 0] for point in points], dtype=np.float32),
+        "lidar2ego": np.eye(4),
+        "ego_T_cam": FORWARD_CAMERA[None, None],
+        "intrinsics": np.array([[[[50.0, 0, 30], [0, 50, 20], [0, 0, 1]]]]),
+        "image_aug": np.eye(3)[None, None],
+        "img": [np.zeros((40, 60, 3), np.uint8)],
+        "cam_names": ["CAM_FRONT"],
+    }
+
+
+def depth_map(points: list[list[float]], **options) -> np.ndarray:
+    return LidarDepthMaps(**options)(results_of(points))["depth_maps"][0]
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(st.data())
+def test_the_nearest_point_wins_whatever_the_order(data):
+    depths = data.draw(st.lists(st.floats(1, 60, width=32), min_size=1, max_size=12))
+    pixels = np.tile([[7.9, 3.2]], (len(depths), 1))
+    image = nearest_depth_map(pixels, np.array(depths), (10, 20))
+    assert image[3, 7] == min(depths)
+    assert np.count_nonzero(image) == 1
+
+
+def test_pixel_j_covers_j_to_j_plus_one():
+    pixels = np.array([[0.0, 0.0], [19.999, 9.999], [20.0, 5.0], [5.0, 10.0], [-0.001, 5.0]])
+    image = nearest_depth_map(pixels, np.full(5, 2.0), (10, 20))
+    assert np.argwhere(image).tolist() == [[0, 0], [9, 19]]
+
+
+def test_a_point_ahead_gets_its_depth_along_the_optical_axis():
+    image = depth_map([[11.0, -2.0, 1.5]])
+    row, column = np.argwhere(image)[0]
+    assert (row, column) == (20, 40)  # v = 20, u = 30 + 50 * 2 / 10
+    assert image[row, column] == pytest.approx(10.0)
+
+
+def test_points_behind_or_too_near_are_dropped():
+    assert depth_map([[-5.0, 0, 1.5], [1.5, 0, 1.5]]).sum() == 0
+    assert depth_map([[1.5, 0, 1.5]], min_depth=0.2).sum() == pytest.approx(0.5)
+
+
+def test_no_points_give_an_empty_map():
+    results = {**results_of([[5.0, 0, 0]]), "points": np.zeros((0, 5), np.float32)}
+    maps = LidarDepthMaps()(results)["depth_maps"]
+    assert maps.shape == (1, 40, 60) and maps.dtype == np.float32 and maps.sum() == 0
+
+
+def test_depth_maps_follow_the_image_augmentation():
+    np.random.seed(3)
+    results = ImageAugmentation((32, 64))(results_of([[11.0, -1.0, 1.5]]))
+    image = LidarDepthMaps()(results)["depth_maps"][0]
+    assert image.shape == (32, 64)
+    column, row = (results["image_aug"][0, 0] @ [35.0, 20.0, 1.0])[:2]
+    assert image[int(row), int(column)] == pytest.approx(10.0)
+
+
+def test_bev_augmentation_does_not_change_depth_labels():
+    rng = np.random.default_rng(0)
+    results = results_of(rng.uniform([2, -10, -1], [40, 10, 3], (500, 3)).tolist())
+    no_boxes = LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9)
+    results |= {"bev_aug": np.eye(4), "ann_info": {"gt_bboxes_3d": no_boxes}}
+    plain = LidarDepthMaps()(results)["depth_maps"]
+    np.random.seed(0)
+    augmented = LidarDepthMaps()(BEVAugmentation(flip_y=1.0)(results))
+    assert np.abs(augmented["bev_aug"] - np.eye(4)).max() > 0.05
+    assert np.count_nonzero(plain) > 100
+    np.testing.assert_array_equal(augmented["depth_maps"], plain)
+
+
+def test_points_are_read_as_written(tmp_path):
+    points = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+    points.tofile(tmp_path / "a.bin")
+    loaded = LoadLidarPoints()({"lidar_path": str(tmp_path / "a.bin")})["points"]
+    np.testing.assert_array_equal(loaded, points)
+
+
+def test_a_missing_sweep_is_named(tmp_path):
+    with pytest.raises(DataError, match="LiDAR file .*gone.bin does not exist"):
+        read_points(str(tmp_path / "gone.bin"), 5)
+
+
+def test_a_sweep_cut_inside_a_point_is_named(tmp_path):
+    np.zeros(12, np.float32).tofile(tmp_path / "cut.bin")
+    with pytest.raises(DataError, match="LiDAR file .*cut.bin is truncated: 48 bytes") as error:
+        read_points(str(tmp_path / "cut.bin"), 5)
+    assert "\n" not in str(error.value)
+
+
+def test_points_that_are_not_finite_are_counted(tmp_path):
+    points = np.ones((9, 5), np.float32)
+    points[3, 1], points[5, 2] = np.nan, np.inf
+    points.tofile(tmp_path / "nan.bin")
+    with pytest.raises(DataError, match="LiDAR file .*nan.bin has 2 points that are not finite"):
+        read_points(str(tmp_path / "nan.bin"), 5)
