@@ -1,0 +1,102 @@
+"""Samples, ground truth and predictions for drawing, by a training config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmdet3d.registry import DATASETS, MODELS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
+
+from bevdepth_plus.datasets.transforms import LoadLidarPoints
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.visualization.load import load_scene
+from bevdepth_plus.visualization.scene import Boxes, Scene, boxes_of
+
+
+def build_dataset(cfg: Config, split: str) -> BaseDataset:
+    """The dataset of ``{split}_dataloader``, in test mode: nothing dropped, nothing augmented.
+
+    The training split borrows the validation pipeline.
+    """
+    init_default_scope(cfg.get("default_scope", "mmdet3d"))
+    dataset = cfg[f"{split}_dataloader"]["dataset"].copy()
+    while "dataset" in dataset:  # class-balanced and repeating wrappers draw samples twice
+        dataset = dataset["dataset"].copy()
+    dataset.update(test_mode=True, pipeline=cfg.val_dataloader.dataset.pipeline)
+    return DATASETS.build(dataset)
+
+
+def build_model(cfg: Config, checkpoint: str, device: torch.device) -> nn.Module:
+    """The config's model with a checkpoint's weights, ready to predict.
+
+    Raises:
+        DataError: the checkpoint does not exist or belongs to another model.
+    """
+    init_default_scope(cfg.get("default_scope", "mmdet3d"))
+    try:
+        content = _load_checkpoint(checkpoint, map_location="cpu")
+    except FileNotFoundError:
+        raise DataError(f"checkpoint {checkpoint} does not exist") from None
+    model = MODELS.build(cfg.model)
+    weights, own = content.get("state_dict", content), model.state_dict()
+    differing = sorted(set(own) ^ set(weights))
+    differing += [key for key in own if key in weights and own[key].shape != weights[key].shape]
+    if differing:
+        raise DataError(
+            f"checkpoint {checkpoint} belongs to another model: {len(differing)} parameters "
+            f"differ, for example {differing[0]}; give the config it was trained with"
+        )
+    model.load_state_dict(weights)
+    model.to(device)
+    model.eval()
+    return model
+
+
+def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
+    """Indices of the samples named by token, or of so many spread evenly over the data set.
+
+    Raises:
+        DataError: a token is not in the data set.
+    """
+    if len(wanted) == 1 and wanted[0].isdecimal():
+        count = min(int(wanted[0]), len(dataset))
+        return [index * len(dataset) // count for index in range(count)]
+    index_of = {dataset.get_data_info(i)["token"]: i for i in range(len(dataset))}
+    for token in wanted:
+        if token not in index_of:
+            raise DataError(f"sample {token} is not in {dataset.ann_file}; give one of its tokens")
+    return [index_of[token] for token in wanted]
+
+
+def scene_and_truth(dataset: BaseDataset, index: int, title: str) -> tuple[Scene, Boxes]:
+    """The key frame of a sample and its ground truth."""
+    info = dataset.get_data_info(index)
+    loaders = [t for t in dataset.pipeline.transforms if isinstance(t, LoadLidarPoints)]
+    scene = load_scene(info, title, num_features=loaders[0].num_features if loaders else 5)
+    truth = {
+        "bboxes_3d": info["ann_info"]["gt_bboxes_3d"],
+        "labels_3d": info["ann_info"]["gt_labels_3d"],
+    }
+    return scene, boxes_of(truth, tuple(dataset.metainfo["classes"]))
+
+
+def predict(
+    model: nn.Module, dataset: BaseDataset, index: int
+) -> tuple[Boxes, Det3DDataSample, tuple[int, int]]:
+    """What the model finds in a sample.
+
+    Returns:
+        The boxes, the whole data sample (with ``pred_depth``), and the height and width of the
+        network's images.
+    """
+    item = dataset[index]
+    with torch.no_grad():
+        (sample,) = model.test_step(pseudo_collate([item]))
+    found = boxes_of(sample.pred_instances_3d, tuple(dataset.metainfo["classes"]))
+    return found, sample, tuple(item["inputs"]["img"].shape[-2:])

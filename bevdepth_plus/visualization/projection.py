@@ -1,0 +1,108 @@
+"""Boxes as lines in an image, cut where they leave it or pass behind the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bevdepth_plus.geometry.boxes import box_corners
+from bevdepth_plus.visualization.scene import Boxes, Camera
+
+NEAR = 0.1  # metres; nothing closer to the camera's plane is drawn
+
+# Pairs of corners in the order of `box_corners`: front face, rear face, and what joins them.
+EDGES = np.array(
+    [
+        *((0, 1), (1, 2), (2, 3), (3, 0)),
+        *((4, 5), (5, 6), (6, 7), (7, 4)),
+        *((0, 4), (1, 5), (2, 6), (3, 7)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class ProjectedBox:
+    """One box in one image.
+
+    Attributes:
+        index: its place among the boxes given.
+        segments: visible parts of its edges, pixels, ``[E, 2, 2]`` (segment, end, (u, v)).
+        front: the front face's corners, pixels, ``[4, 2]``, or None if some lie behind the camera.
+        depth: of its centre along the optical axis, metres.
+    """
+
+    index: int
+    segments: np.ndarray
+    front: np.ndarray | None
+    depth: float
+
+
+def project_boxes(boxes: Boxes, camera: Camera) -> list[ProjectedBox]:
+    """All boxes that show in the camera's image, farthest first."""
+    if len(boxes) == 0:
+        return []
+    cam_T_ego = np.linalg.inv(camera.ego_T_cam)
+    corners = box_corners(torch.from_numpy(boxes.numbers)).numpy()
+    corners = corners @ cam_T_ego[:3, :3].T + cam_T_ego[:3, 3]
+    shown = []
+    for index, box in enumerate(corners):
+        segments = _visible_segments(box[EDGES], camera)
+        if len(segments):
+            front = _to_pixels(box[:4], camera) if (box[:4, 2] > NEAR).all() else None
+            shown.append(ProjectedBox(index, segments, front, float(box[:, 2].mean())))
+    return sorted(shown, key=lambda box: -box.depth)
+
+
+def project_points(
+    points: np.ndarray,  # [P, 3], ego frame
+    camera: Camera,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels ``[Q, 2]`` and depth ``[Q]`` (metres) of the points that fall into the image."""
+    cam_T_ego = np.linalg.inv(camera.ego_T_cam)
+    points = points @ cam_T_ego[:3, :3].T + cam_T_ego[:3, 3]
+    points = points[points[:, 2] > NEAR]
+    pixels = _to_pixels(points, camera)
+    height, width = camera.size
+    inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
+    return pixels[inside], points[inside, 2]
+
+
+def _visible_segments(
+    edges: np.ndarray,  # [E, 2, 3], camera frame
+    camera: Camera,
+) -> np.ndarray:
+    """Edges cut at the near plane, projected, cut at the image's rim, ``[K, 2, 2]``."""
+    depth = edges[..., 2]
+    edges, depth = edges[(depth > NEAR).any(axis=1)], depth[(depth > NEAR).any(axis=1)]
+    # Where along the edge the near plane lies; the end behind it moves there.
+    span = depth[:, 1] - depth[:, 0]
+    share = (NEAR - depth[:, 0]) / np.where(span == 0, 1, span)
+    crossing = edges[:, 0] + share[:, None] * (edges[:, 1] - edges[:, 0])
+    ends = np.where((depth > NEAR)[..., None], edges, crossing[:, None])
+    return clip_to_image(_to_pixels(ends, camera), camera.size)
+
+
+def clip_to_image(
+    segments: np.ndarray,  # [E, 2, 2], pixels
+    size: tuple[int, int],  # height, width
+) -> np.ndarray:
+    """Cut segments to the image; those outside are dropped (Liang and Barsky, 1984)."""
+    start, step = segments[:, 0], segments[:, 1] - segments[:, 0]
+    limit = np.array([size[1], size[0]], dtype=float)
+    safe = np.where(step == 0, 1, step)
+    at_zero, at_limit = -start / safe, (limit - start) / safe
+    enter, leave = np.minimum(at_zero, at_limit), np.maximum(at_zero, at_limit)
+    # A segment along an axis never crosses that axis's limits: all or nothing.
+    within = (start >= 0) & (start <= limit)
+    enter = np.where(step == 0, np.where(within, -np.inf, np.inf), enter).max(axis=1).clip(min=0)
+    leave = np.where(step == 0, np.inf, leave).min(axis=1).clip(max=1)
+    kept = enter < leave
+    ends = np.stack([enter, leave], axis=1)[kept]
+    return start[kept][:, None] + ends[..., None] * step[kept][:, None]
+
+
+def _to_pixels(points: np.ndarray, camera: Camera) -> np.ndarray:
+    homogeneous = points @ camera.intrinsics.T
+    return homogeneous[..., :2] / homogeneous[..., 2:]

@@ -1,0 +1,101 @@
+#!/usr/bin/env python
+"""Draw samples: all cameras with projected boxes, and the scene from above.
+
+Without a checkpoint only the ground truth is drawn. Nothing is opened on a screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import BaseDataset
+from torch import nn
+from tqdm import tqdm
+
+from bevdepth_plus.engine.launch import load_config, run_tool
+from bevdepth_plus.visualization.depth_page import draw_depth
+from bevdepth_plus.visualization.from_config import (
+    build_dataset,
+    build_model,
+    choose_samples,
+    predict,
+    scene_and_truth,
+)
+from bevdepth_plus.visualization.sample_page import draw_sample
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint file; none: ground truth alone")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument(
+        "--samples",
+        nargs="+",
+        default=["4"],
+        metavar="N|TOKEN",
+        help="how many, spread evenly over the split, or which sample tokens (default: 4)",
+    )
+    parser.add_argument("--split", choices=["train", "val", "test"], default="val")
+    parser.add_argument(
+        "--score-thr", type=float, default=0.3, help="leave out predictions below (default: 0.3)"
+    )
+    parser.add_argument(
+        "--ground-truth-only", action="store_true", help="do not run the model, even if given"
+    )
+    parser.add_argument(
+        "--depth", action="store_true", help="also draw the depth of the LiDAR and of the model"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, None, args.cfg_options)
+    dataset = build_dataset(cfg, args.split)
+    model = prepare_model(cfg, args)
+    title = Path(args.config).stem
+    for index in tqdm(choose_samples(dataset, args.samples), desc="drawing", unit="sample"):
+        draw(dataset, index, model, args, title)
+    print(f"pictures in {args.out}")
+
+
+def prepare_model(cfg: Config, args: argparse.Namespace) -> nn.Module | None:
+    if args.checkpoint is None or args.ground_truth_only:
+        return None
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return build_model(cfg, args.checkpoint, device)
+
+
+def draw(
+    dataset: BaseDataset,
+    index: int,
+    model: nn.Module | None,
+    args: argparse.Namespace,
+    title: str,
+) -> None:
+    scene, truth = scene_and_truth(dataset, index, title)
+    token = dataset.get_data_info(index)["token"]
+    found, depth = None, {}
+    if model is not None:
+        found, sample, network_size = predict(model, dataset, index)
+        depth = {
+            "pred_depth": sample.pred_depth.cpu().numpy(),
+            "image_aug": np.asarray(sample.image_aug)[0],
+            "network_size": network_size,
+        }
+    page = draw_sample(scene, truth, found, score_threshold=args.score_thr)
+    page.save(args.out / f"{token}.png")
+    if args.depth:
+        draw_depth(scene, **depth).save(args.out / f"{token}_depth.png")
+
+
+if __name__ == "__main__":
+    run_tool(main)
