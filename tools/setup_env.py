@@ -73,7 +73,7 @@ def set_up(venv: Path) -> None:
     ]
     missing = [step for step in steps if not done.has(*step[:2])]
     if missing:
-        print(f"setting up {venv} (torch {facts['torch']}, Python {facts['tag']})", flush=True)
+        print(f"setting up {venv} (torch {facts['torch']}, Python {facts['tag']})")
         check_compiler(facts)
     for name, key, action in missing:
         action(python, venv, facts, cuda_ops)
@@ -82,7 +82,7 @@ def set_up(venv: Path) -> None:
         diagnosis = subprocess.run([str(python), str(ROOT / "tools" / "doctor.py")], check=False)
         if diagnosis.returncode != 0:
             raise SetupError("the environment is built, but something in it is broken (see above)")
-    print(f"environment ready: {venv} ({elapsed(started)})", flush=True)
+    print(f"environment ready: {venv} ({elapsed(started)})")
 
 
 def ensure_venv(venv: Path) -> Path:
@@ -110,7 +110,7 @@ def ensure_venv(venv: Path) -> Path:
             )
         raise SetupError(f"cannot create {venv}: {last_line(answer.stderr or answer.stdout)}")
     if keep_torch:
-        print(f"keeping torch {facts['torch']} of {sys.executable}", flush=True)
+        print(f"keeping torch {facts['torch']} of {sys.executable}")
     if keep_torch and facts["in_venv"]:
         # --system-site-packages of a virtual environment would skip it for its base interpreter
         target = next(venv.glob("lib/python*/site-packages"))
@@ -143,7 +143,7 @@ def check_compiler(facts: dict) -> None:
 def note_disk_space(venv: Path) -> None:
     free = shutil.disk_usage(venv).free
     if free < ENOUGH_DISK:
-        print(f"note: {free / 1e9:.1f} GB free at {venv}; the set-up needs about 6 GB", flush=True)
+        print(f"note: {free / 1e9:.1f} GB free at {venv}; the set-up needs about 6 GB")
 
 
 def wants_cuda_ops(facts: dict, nvcc: str | None, arch_list: str | None) -> bool:
@@ -239,7 +239,7 @@ def run(command: list, title: str, log: Path, environment: dict) -> None:
                 time.sleep(0.2)
                 if time.monotonic() - beat >= HEARTBEAT:
                     beat = time.monotonic()
-                    print(f"  {title}: {elapsed(started)}{compiled(log)}", flush=True)
+                    print(f"  {title}: {elapsed(started)}{compiled(log)}")
         except BaseException:
             os.killpg(child.pid, signal.SIGTERM)
             child.wait()
@@ -248,7 +248,7 @@ def run(command: list, title: str, log: Path, environment: dict) -> None:
         for line in log.read_text(errors="replace").splitlines()[-15:]:
             print(f"  | {line}", file=sys.stderr)
         raise SetupError(f"{title} failed after {elapsed(started)}: the whole log is {log}")
-    print(f"  {title}: done in {elapsed(started)}", flush=True)
+    print(f"  {title}: done in {elapsed(started)}")
 
 
 def compiled(log: Path) -> str:
@@ -299,6 +299,7 @@ def last_line(text: str) -> str:
 
 
 def main() -> int:
+    sys.stdout.reconfigure(line_buffering=True)  # alive in a log file too
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="made where absent")
     try:
