@@ -53,8 +53,10 @@ def test_projected_boxes_lie_in_the_image_rectangles_of_mmdet3d(keyframe, info_f
             names = [truth.names[box.index] for box in shown]
             same = np.array([name == CLASSES[instance["bbox_label_3d"]] for name in names])
             distance = np.abs(rectangles - instance["bbox"]).max(axis=1)
-            # The infos' float32 matrices leave a few hundredths of a pixel.
-            assert distance[same].min() < 2, (camera.name, instance["bbox"])
+            # There the box stands upright in the world, here in the car, which leans 0.02 rad.
+            left, top, right, bottom = instance["bbox"]
+            allowed = 2 + 0.03 * max(right - left, bottom - top)
+            assert distance[same].min() < allowed, (camera.name, instance["bbox"])
             compared += 1
     assert compared > 60
 
