@@ -10,6 +10,11 @@ class DataError(ValueError):
     print it alone, without a stack trace, and exit with status 2.
     """
 
+    def __init__(self, message: str) -> None:
+        # torch raises a DataLoader worker's error anew with the worker's whole stack trace for a
+        # message; the last thing in it is the message itself.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message is one line that says where and what to do."""

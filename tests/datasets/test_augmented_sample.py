@@ -62,6 +62,7 @@ def test_a_point_is_found_in_image_depth_map_and_box_after_all_augmentation(
     np.random.seed(seed)
     results = {
         "img": [spot(np.array([column, row]))],
+        "raw_shape": [(RAW_HEIGHT, RAW_WIDTH)],
         "cam_names": ["CAM"],
         "image_aug": np.eye(3)[None, None],
         "bev_aug": np.eye(4),

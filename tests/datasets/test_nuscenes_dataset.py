@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet3d.registry import DATASETS
 from mmdet3d.structures import LiDARInstance3DBoxes
+from torch.utils.data import DataLoader
 
 import bevdepth_plus.datasets.transforms  # noqa: F401  registers
 from bevdepth_plus.datasets.classes import CLASSES
@@ -185,6 +186,14 @@ def test_a_bad_calibration_stops_at_loading(write_infos, infos):
     infos[1]["images"]["CAM_FRONT"]["cam2img"][0][0] = float("nan")
     with pytest.raises(DataError, match="sample b: images.CAM_FRONT.cam2img is not finite"):
         make(write_infos(infos))
+
+
+def test_an_error_in_a_worker_process_is_still_one_line(write_infos, infos):
+    dataset = make(write_infos(infos), pipeline=PIPELINE)
+    loader = DataLoader(dataset, num_workers=1, collate_fn=list)
+    with pytest.raises(DataError) as error:
+        next(iter(loader))
+    assert str(error.value).startswith("image ") and "\n" not in str(error.value)
 
 
 def test_zero_frames_are_refused(write_infos, infos):

@@ -53,15 +53,20 @@ def nearest_depth_map(
     Returns:
         [H, W] float32, metres, 0 where there is no point.
     """
-    height, width = size
-    inside = (
-        (pixels[:, 0] >= 0) & (pixels[:, 0] < width) & (pixels[:, 1] >= 0) & (pixels[:, 1] < height)
-    )
+    inside = within(pixels, size)
     columns, rows = np.floor(pixels[inside]).astype(np.int64).T
-    image = np.full((height, width), np.inf, dtype=np.float32)
+    image = np.full(size, np.inf, dtype=np.float32)
     np.minimum.at(image, (rows, columns), depth[inside].astype(np.float32))
     image[np.isinf(image)] = 0
     return image
+
+
+def within(
+    pixels: np.ndarray,  # [P, 2], (column, row)
+    size: tuple[int, int],  # height, width
+) -> np.ndarray:
+    """Which points lie in an image, bool [P]."""
+    return ((pixels >= 0) & (pixels < [size[1], size[0]])).all(axis=1)
 
 
 @TRANSFORMS.register_module()
@@ -86,9 +91,9 @@ class LoadLidarPoints(BaseTransform):
 class LidarDepthMaps(BaseTransform):
     """Projects ``points`` into the key frame's augmented images: ``depth_maps`` [N, H, W].
 
-    Depth is along the optical axis in metres, in the network's pixels, 0 where no point fell. It
-    does not depend on BEV augmentation, so the order of the two does not matter; it must follow
-    the image augmentation.
+    Depth is along the optical axis in metres, in the network's pixels, 0 where no point fell and
+    where the augmented image shows nothing of the raw one (black borders). BEV augmentation does
+    not change it, so the order of the two does not matter; it must follow the image augmentation.
 
     Args:
         min_depth: Points nearer than this are dropped: they lie on the own vehicle.
@@ -100,22 +105,24 @@ class LidarDepthMaps(BaseTransform):
     def transform(self, results: dict) -> dict:
         points = torch.from_numpy(results["points"][:, :3].astype(np.float64))
         in_ego = transform_points(torch.from_numpy(results["lidar2ego"]), points)
-        pixels, depth = project(
+        raw_pixels, depth = project(
             in_ego[None],
             torch.from_numpy(results["ego_T_cam"][0]),
             torch.from_numpy(results["intrinsics"][0]),
-            torch.from_numpy(results["image_aug"][0]),
         )
-        maps = []
-        for camera in range(len(results["cam_names"])):
-            in_front = (depth[camera] >= self.min_depth).numpy()
-            size = results["img"][camera].shape[:2]
-            maps.append(
-                nearest_depth_map(
-                    pixels[camera].numpy()[in_front], depth[camera].numpy()[in_front], size
-                )
-            )
+        maps = [
+            self._depth_map(raw_pixels[camera].numpy(), depth[camera].numpy(), results, camera)
+            for camera in range(len(results["cam_names"]))
+        ]
         return {**results, "depth_maps": np.stack(maps)}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(min_depth={self.min_depth})"
+
+    def _depth_map(
+        self, raw_pixels: np.ndarray, depth: np.ndarray, results: dict, camera: int
+    ) -> np.ndarray:
+        seen = (depth >= self.min_depth) & within(raw_pixels, results["raw_shape"][camera])
+        image_aug = results["image_aug"][0, camera]
+        pixels = raw_pixels[seen] @ image_aug[:2, :2].T + image_aug[:2, 2]
+        return nearest_depth_map(pixels, depth[seen], results["img"][camera].shape[:2])

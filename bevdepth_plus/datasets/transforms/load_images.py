@@ -46,11 +46,12 @@ def read_image(path: str) -> np.ndarray:
 class LoadMultiViewImages(BaseTransform):
     """Loads all images of all frames: ``img_path`` -> ``img``, a list of S * N BGR arrays.
 
-    Cameras may differ in size.
+    Cameras may differ in size; ``raw_shape`` keeps each image's height and width.
     """
 
     def transform(self, results: dict) -> dict:
-        return {**results, "img": [read_image(path) for path in results["img_path"]]}
+        images = [read_image(path) for path in results["img_path"]]
+        return {**results, "img": images, "raw_shape": [image.shape[:2] for image in images]}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -29,6 +29,7 @@ def results_of(points: list[list[float]]) -> dict:
         "intrinsics": np.array([[[[50.0, 0, 30], [0, 50, 20], [0, 0, 1]]]]),
         "image_aug": np.eye(3)[None, None],
         "img": [np.zeros((40, 60, 3), np.uint8)],
+        "raw_shape": [(40, 60)],
         "cam_names": ["CAM_FRONT"],
     }
 
@@ -78,6 +79,13 @@ def test_depth_maps_follow_the_image_augmentation():
     assert image.shape == (32, 64)
     column, row = (results["image_aug"][0, 0] @ [35.0, 20.0, 1.0])[:2]
     assert image[int(row), int(column)] == pytest.approx(10.0)
+
+
+def test_black_borders_get_no_depth_although_lidar_points_fall_there():
+    results = results_of([[11.0, y, 1.5] for y in np.arange(-9, 9, 0.1)])
+    shifted = np.array([[1.0, 0, 25], [0, 1, 0], [0, 0, 1]])
+    image = LidarDepthMaps()({**results, "image_aug": shifted[None, None]})["depth_maps"][0]
+    assert (image[20, 25:] > 0).all() and image[:, :25].sum() == 0
 
 
 def test_bev_augmentation_does_not_change_depth_labels():
