@@ -160,9 +160,3 @@ def test_a_missing_compiler_is_one_line_that_names_the_package(monkeypatch):
     monkeypatch.setattr(setup_env, "find_compiler", lambda: None)
     with pytest.raises(SetupError, match="apt install g\\+\\+"):
         setup_env.check_compiler(CPU_FACTS)
-
-
-@pytest.mark.parametrize("script", sorted(ROOT.glob("tools/*.sh")) + [ROOT / ".ci" / "run"])
-def test_shell_scripts_parse(script):
-    subprocess.run(["bash", "-n", str(script)], check=True)
-    assert os.access(script, os.X_OK), f"{script} is not executable"
