@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from .checks import check_cells
+from .native import has_kernels, warn_once_about_fallback
 from .reference import bev_pool_reference
 
 
@@ -13,5 +16,106 @@ def bev_pool(
     cells: Tensor,  # [B, N, D, H, W] int32
     bev_size: tuple[int, int],  # (Y, X)
 ) -> Tensor:
-    """Sums depth * context over the frustum points of each BEV cell; [B, C, Y, X]."""
+    """Sums depth * context over the frustum points of each BEV cell.
+
+    `out[b, :, cell] = sum of depth[b, n, d, h, w] * context[b, n, :, h, w]` over all points whose
+    `cells[b, n, d, h, w] == cell`. Points with a cell outside `0 <= cell < Y * X` take no part:
+    neither their values (NaN and inf included) nor their gradients reach anything.
+
+    Two runs give the same bits, forward and backward, whatever the number of threads. Under
+    autocast both floating inputs are cast to the autocast dtype.
+
+    Args:
+        depth: Weight of each point, in float32, float64, bfloat16 or float16. Read in place when
+            each camera's [D, H, W] is contiguous.
+        context: Features of each pixel, same dtype and device. Read in place when contiguous or
+            channels_last within each camera.
+        cells: BEV cell `y * X + x` of each point, from `frustum_cells`.
+        bev_size: Rows and columns of the BEV grid.
+
+    Returns:
+        [B, C, Y, X] in the dtype of depth; bfloat16 and float16 are summed in float32.
+
+    Raises:
+        ValueError, TypeError: shapes, devices or dtypes do not fit together.
+    """
+    return _pool(depth, context, cells, None, None, bev_size)
+
+
+class BEVPoolPlan(nn.Module):
+    """`bev_pool` for a fixed rig: all index work is done once, when the plan is made.
+
+    Moves with `.to(device)`. Its state dict holds the cells and the grid's size; the sorted index
+    is rebuilt on loading.
+
+    Example:
+        plan = BEVPoolPlan.from_cells(frustum_cells(...), bev_size=(128, 128))
+        bev = plan(depth, context)
+    """
+
+    cells: Tensor  # [B, N, D, H, W] int32
+    offsets: Tensor | None  # [B * Y * X + 1] int32, first run of each cell
+    runs: Tensor | None  # [R, 4] int32, see Run in csrc/shared_math.h
+
+    def __init__(self, cells: Tensor, bev_size: tuple[int, int]) -> None:
+        super().__init__()
+        check_cells(cells, bev_size)
+        self.bev_size = (int(bev_size[0]), int(bev_size[1]))
+        self.register_buffer("cells", cells.detach().clone())
+        self.register_buffer("offsets", None, persistent=False)
+        self.register_buffer("runs", None, persistent=False)
+        self._sort_cells()
+
+    @classmethod
+    def from_cells(cls, cells: Tensor, bev_size: tuple[int, int]) -> BEVPoolPlan:
+        """Makes the plan for cells [B, N, D, H, W] int32 on any device."""
+        return cls(cells, bev_size)
+
+    def forward(
+        self,
+        depth: Tensor,  # [B, N, D, H, W]
+        context: Tensor,  # [B, N, C, H, W]
+    ) -> Tensor:
+        """The same sums as `bev_pool(depth, context, cells, bev_size)`: [B, C, Y, X]."""
+        return _pool(depth, context, self.cells, self.offsets, self.runs, self.bev_size)
+
+    def get_extra_state(self) -> tuple[int, int]:
+        return self.bev_size
+
+    def set_extra_state(self, state: tuple[int, int]) -> None:
+        if tuple(state) != self.bev_size:
+            raise ValueError(
+                f"the saved plan is for a BEV grid of (Y, X) = {tuple(state)}, "
+                f"this one is for {self.bev_size}: make it with the saved size"
+            )
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._sort_cells()
+
+    def _sort_cells(self) -> None:
+        on_cpu = self.cells.cpu()
+        if not has_kernels(on_cpu.device):
+            return
+        offsets, runs = torch.ops.bevdepth_plus_ops.bev_pool_plan(on_cpu, *self.bev_size)
+        self.offsets, self.runs = offsets.to(self.cells.device), runs.to(self.cells.device)
+
+
+def _pool(
+    depth: Tensor,
+    context: Tensor,
+    cells: Tensor,
+    offsets: Tensor | None,
+    runs: Tensor | None,
+    bev_size: tuple[int, int],
+) -> Tensor:
+    if has_kernels(depth.device):
+        bev_y, bev_x = bev_size
+        return torch.ops.bevdepth_plus_ops.bev_pool(
+            depth, context, cells, offsets, runs, bev_y, bev_x
+        )
+    warn_once_about_fallback(depth.device)
+    if torch.is_autocast_enabled(depth.device.type) and depth.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(depth.device.type)
+        depth, context = depth.to(dtype), context.to(dtype)
     return bev_pool_reference(depth, context, cells, bev_size)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from .native import has_kernels, warn_once_about_fallback
 from .reference import frustum_cells_reference
 
 ROUNDINGS = ("floor", "truncate")
@@ -43,24 +45,31 @@ def frustum_cells(
         rounding: "floor", or "truncate" for checkpoints of the public BEVDepth code, whose
             `((point - lower) / size).int()` takes points up to one cell below the grid into cell 0.
 
+    The four matrices of a camera are folded in float64 into one float32 map from (u, v, depth) to
+    coordinates counted in cells; a point nearer than about 1e-4 cells to a cell's border may
+    therefore fall on either side of it. CPU and CUDA kernels agree to the last bit.
+
     Returns:
         [B, N, D, H, W] int32. There is no gradient.
+
+    Raises:
+        ValueError: a shape, device or option does not fit.
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}, got {rounding!r}")
     for name, value in (("lower", lower), ("cell_size", cell_size), ("grid_size", grid_size)):
         if len(value) != 3:
             raise ValueError(f"{name} must hold x, y and z, got {tuple(value)}")
-    batch, cameras = ego_T_cam.shape[:2]
-    for name, value, expected in (
-        ("ego_T_cam", ego_T_cam, (batch, cameras, 4, 4)),
-        ("intrinsics", intrinsics, (batch, cameras, 3, 3)),
-        ("image_aug", image_aug, (batch, cameras, 3, 3)),
-        ("bev_aug", bev_aug, (batch, 4, 4)),
-    ):
-        if tuple(value.shape) != expected:
-            raise ValueError(f"{name} must be {expected}, got {tuple(value.shape)}")
-    return frustum_cells_reference(
-        ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths,
-        lower=lower, cell_size=cell_size, grid_size=grid_size, rounding=rounding,
+    for name, value in (("u", u), ("v", v), ("depths", depths)):
+        if value.dim() != 1:
+            raise ValueError(f"{name} must have one axis, got {tuple(value.shape)}")
+    if not has_kernels(ego_T_cam.device):
+        warn_once_about_fallback(ego_T_cam.device)
+        return frustum_cells_reference(
+            ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths,
+            lower=lower, cell_size=cell_size, grid_size=grid_size, rounding=rounding,
+        )  # fmt: skip
+    return torch.ops.bevdepth_plus_ops.frustum_cells(
+        ego_T_cam, intrinsics, image_aug, bev_aug, u, v, depths,
+        list(lower), list(cell_size), list(grid_size), rounding == "truncate",
     )  # fmt: skip

@@ -1,0 +1,287 @@
+// Vectors of the instruction set that this translation unit is compiled for, and the conversions
+// and transpositions the kernels need. Everything has internal linkage: the same source is compiled
+// several times into one library, and the linker must never mix the versions.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace bevpool {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <typename T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t index __attribute__((vector_size(kVectorBytes)));
+  static constexpr int lanes = kVectorBytes / 4;
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t index __attribute__((vector_size(kVectorBytes)));
+  static constexpr int lanes = kVectorBytes / 8;
+};
+
+template <typename T>
+using Vec = typename VectorOf<T>::type;
+typedef uint32_t VecU32 __attribute__((vector_size(kVectorBytes)));
+typedef uint16_t VecU16 __attribute__((vector_size(kVectorBytes / 2)));
+
+// Storage types; arithmetic is in Sum<T>.
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Half {
+  uint16_t bits;
+};
+
+template <typename T>
+struct SumOf {
+  using type = float;
+};
+template <>
+struct SumOf<double> {
+  using type = double;
+};
+template <typename T>
+using Sum = typename SumOf<T>::type;
+
+template <typename To, typename From>
+BEVPOOL_INLINE To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From), "bit_cast needs equal sizes");
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+// ---- one value -------------------------------------------------------------------------------
+
+BEVPOOL_INLINE float to_sum(float x) { return x; }
+BEVPOOL_INLINE double to_sum(double x) { return x; }
+BEVPOOL_INLINE float to_sum(BFloat16 x) {
+  return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
+BEVPOOL_INLINE float to_sum(Half x) {
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+  uint32_t magnitude = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
+  if (magnitude >= 0x0f800000u) return bit_cast<float>(sign | magnitude | 0x7f800000u);
+  // 2^112 moves the exponent bias from 15 to 127 and normalises subnormals.
+  return bit_cast<float>(sign | bit_cast<uint32_t>(bit_cast<float>(magnitude) * 0x1p112f));
+}
+
+BEVPOOL_INLINE void from_sum(float x, float* out) { *out = x; }
+BEVPOOL_INLINE void from_sum(double x, double* out) { *out = x; }
+BEVPOOL_INLINE void from_sum(float x, BFloat16* out) {
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  out->bits = static_cast<uint16_t>(x != x ? 0x7fc0u : rounded);
+}
+BEVPOOL_INLINE void from_sum(float x, Half* out) {
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  uint32_t half;
+  if (magnitude > 0x7f800000u) {
+    half = 0x7e00u;
+  } else if (magnitude >= 0x477ff000u) {  // 65520 and above round to infinity
+    half = 0x7c00u;
+  } else if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 leaves the subnormal's bits
+    half = bit_cast<uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  } else {
+    half = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
+  }
+  out->bits = static_cast<uint16_t>(sign | half);
+}
+
+// ---- one vector ------------------------------------------------------------------------------
+
+template <typename T>
+BEVPOOL_INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
+}
+BEVPOOL_INLINE Vec<float> load(const BFloat16* p) {
+  VecU16 bits;
+  __builtin_memcpy(&bits, p, sizeof(bits));
+  return bit_cast<Vec<float>>(__builtin_convertvector(bits, VecU32) << 16);
+}
+BEVPOOL_INLINE Vec<float> load(const Half* p) {
+#if defined(__AVX512F__)
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#elif defined(__AVX2__) && defined(__F16C__)
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  Vec<float> v;
+  for (int i = 0; i < VectorOf<float>::lanes; ++i) v[i] = to_sum(p[i]);
+  return v;
+#endif
+}
+
+template <typename T>
+BEVPOOL_INLINE void store(T* p, Vec<T> v) {
+  __builtin_memcpy(p, &v, sizeof(v));
+}
+BEVPOOL_INLINE void store(BFloat16* p, Vec<float> v) {
+  const VecU32 bits = bit_cast<VecU32>(v);
+  const VecU32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const VecU32 is_nan = bit_cast<VecU32>(v != v);
+  const VecU16 narrow = __builtin_convertvector((rounded & ~is_nan) | (is_nan & 0x7fc0u), VecU16);
+  __builtin_memcpy(p, &narrow, sizeof(narrow));
+}
+BEVPOOL_INLINE void store(Half* p, Vec<float> v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__) && defined(__F16C__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < VectorOf<float>::lanes; ++i) from_sum(v[i], p + i);
+#endif
+}
+
+// The first `count` values, the other lanes zero.
+template <typename T>
+BEVPOOL_INLINE Vec<Sum<T>> load_some(const T* p, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), p);
+#endif
+  T buffer[VectorOf<Sum<T>>::lanes] = {};
+  for (int64_t i = 0; i < count; ++i) buffer[i] = p[i];
+  return load(buffer);
+}
+template <typename T>
+BEVPOOL_INLINE void store_some(T* p, Vec<Sum<T>> v, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1u), v);
+    return;
+  }
+#endif
+  T buffer[VectorOf<Sum<T>>::lanes];
+  store(buffer, v);
+  for (int64_t i = 0; i < count; ++i) p[i] = buffer[i];
+}
+
+template <typename T>
+BEVPOOL_INLINE Vec<T> splat(T x) {
+  return Vec<T>{} + x;
+}
+
+// ---- transposition ---------------------------------------------------------------------------
+
+#if defined(__clang__)
+template <typename T, int... I>
+BEVPOOL_INLINE Vec<T> pick(Vec<T> a, Vec<T> b) {
+  return __builtin_shufflevector(a, b, I...);
+}
+#else
+template <typename T, int... I>
+BEVPOOL_INLINE Vec<T> pick(Vec<T> a, Vec<T> b) {
+  const typename VectorOf<T>::index order = {I...};
+  return __builtin_shuffle(a, b, order);
+}
+#endif
+
+// a0 b0 a1 b1 ... from the lower (or upper) half of both.
+template <typename T>
+BEVPOOL_INLINE Vec<T> interleave_low(Vec<T> a, Vec<T> b) {
+  constexpr int n = VectorOf<T>::lanes;
+  if constexpr (n == 16)
+    return pick<T, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b);
+  else if constexpr (n == 8)
+    return pick<T, 0, 8, 1, 9, 2, 10, 3, 11>(a, b);
+  else if constexpr (n == 4)
+    return pick<T, 0, 4, 1, 5>(a, b);
+  else
+    return pick<T, 0, 2>(a, b);
+}
+template <typename T>
+BEVPOOL_INLINE Vec<T> interleave_high(Vec<T> a, Vec<T> b) {
+  constexpr int n = VectorOf<T>::lanes;
+  if constexpr (n == 16)
+    return pick<T, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b);
+  else if constexpr (n == 8)
+    return pick<T, 4, 12, 5, 13, 6, 14, 7, 15>(a, b);
+  else if constexpr (n == 4)
+    return pick<T, 2, 6, 3, 7>(a, b);
+  else
+    return pick<T, 1, 3>(a, b);
+}
+
+// log2(lanes) perfect shuffles of the concatenated rows transpose a square tile.
+template <typename T>
+BEVPOOL_INLINE void transpose_square(Vec<T>* rows) {
+  constexpr int n = VectorOf<T>::lanes;
+#pragma GCC unroll 4
+  for (int step = 1; step < n; step *= 2) {
+    Vec<T> next[n];
+#pragma GCC unroll 8
+    for (int i = 0; i < n / 2; ++i) {
+      next[2 * i] = interleave_low<T>(rows[i], rows[i + n / 2]);
+      next[2 * i + 1] = interleave_high<T>(rows[i], rows[i + n / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) rows[i] = next[i];
+  }
+}
+
+// target[j][i] = source[i][j] for i < rows, j < columns, converting the values.
+// Columns of `target` between `rows` and `padded_rows` are set to zero.
+template <typename From, typename To>
+BEVPOOL_INLINE void transpose(const From* source, int64_t source_stride, int64_t rows,
+                              int64_t columns, To* target, int64_t target_stride,
+                              int64_t padded_rows) {
+  using T = Sum<From>;
+  constexpr int64_t n = VectorOf<T>::lanes;
+  for (int64_t j = 0; j < columns; j += n) {
+    const int64_t width = columns - j < n ? columns - j : n;
+    for (int64_t i = 0; i < padded_rows; i += n) {
+      Vec<T> tile[n];
+      if (i + n <= rows && width == n) {
+#pragma GCC unroll 16
+        for (int64_t k = 0; k < n; ++k) tile[k] = load(source + (i + k) * source_stride + j);
+      } else {
+#pragma GCC unroll 16
+        for (int64_t k = 0; k < n; ++k)
+          tile[k] = i + k < rows ? load_some(source + (i + k) * source_stride + j, width)
+                                 : Vec<T>{};
+      }
+      transpose_square<T>(tile);
+      const int64_t height = padded_rows - i < n ? padded_rows - i : n;
+      if (height == n && width == n) {
+#pragma GCC unroll 16
+        for (int64_t k = 0; k < n; ++k) store(target + (j + k) * target_stride + i, tile[k]);
+      } else {
+#pragma GCC unroll 16
+        for (int64_t k = 0; k < n; ++k)
+          if (k < width) store_some(target + (j + k) * target_stride + i, tile[k], height);
+      }
+    }
+  }
+}
+
+template <typename T>
+BEVPOOL_INLINE T sum_of_lanes(Vec<T> v) {
+  constexpr int n = VectorOf<T>::lanes;
+#pragma GCC unroll 4
+  for (int step = 1; step < n; step *= 2)
+    v = interleave_low<T>(v, v) + interleave_high<T>(v, v);
+  return v[0];
+}
+
+}  // namespace
+}  // namespace bevpool
