@@ -113,19 +113,19 @@ class ImageAugmentation(BaseTransform):
         self.training = training
 
     def transform(self, results: dict) -> dict:
-        num_frames, num_cameras = results["image_aug"].shape[:2]
+        num_cameras = results["image_aug"].shape[1]
         final_size = (self.final_dim[1], self.final_dim[0])
-        images: list[np.ndarray] = [None] * (num_frames * num_cameras)
-        image_aug = np.empty_like(results["image_aug"])
-        for camera in range(num_cameras):
-            params = None
-            for frame in range(num_frames):
-                index = frame * num_cameras + camera
-                image = results["img"][index]
-                params = params or self.draw(image.shape[1], image.shape[0])
-                images[index], matrix = augment_image(image, params, final_size)
-                image_aug[frame, camera] = matrix @ results["image_aug"][frame, camera]
-        return {**results, "img": images, "image_aug": image_aug}
+        params = [self.draw(key.shape[1], key.shape[0]) for key in results["img"][:num_cameras]]
+        augmented = [
+            augment_image(image, params[index % num_cameras], final_size)
+            for index, image in enumerate(results["img"])
+        ]
+        matrices = np.stack([matrix for _, matrix in augmented])
+        return {
+            **results,
+            "img": [image for image, _ in augmented],
+            "image_aug": matrices.reshape(results["image_aug"].shape) @ results["image_aug"],
+        }
 
     def draw(self, width: int, height: int) -> ImageAugmentationParams:
         """Parameters for one camera with images of this size; random in training."""
@@ -137,7 +137,7 @@ class ImageAugmentation(BaseTransform):
             cut = np.random.uniform(*self.bot_pct)
             rotation = np.deg2rad(np.random.uniform(*self.rot))
             flip = self.flip and bool(np.random.randint(2))
-        resized = (max(1, int(width * fit * scale)), max(1, int(height * fit * scale)))
+        resized = (max(1, round(width * fit * scale)), max(1, round(height * fit * scale)))
         spare = max(0, resized[0] - final_width)
         left = int(np.random.uniform(0, spare)) if self.training else spare // 2
         top = int((1 - cut) * resized[1]) - final_height

@@ -94,7 +94,7 @@ def test_no_boxes_stay_no_boxes():
     assert move_boxes(empty, bev_matrix(0.1, 1.0, True, True)).tensor.shape == (0, 9)
 
 
-def test_a_box_class_other_than_ours_is_not_silently_changed():
+def test_boxes_without_velocity_keep_their_seven_numbers():
     seven = LiDARInstance3DBoxes(torch.tensor([BOX[:7]]), origin=(0.5, 0.5, 0.5))
     moved = move_boxes(seven, bev_matrix(np.pi / 2, 1.0, False, False))
     assert moved.tensor.shape == (1, 7)

@@ -90,6 +90,11 @@ def test_testing_fits_any_image_and_keeps_its_bottom_middle(raw):
     assert params.crop == (0, 140) and not params.flip and params.rotation == 0
 
 
+@pytest.mark.parametrize("width", range(1590, 1610))
+def test_testing_never_leaves_a_black_column_by_rounding(width):
+    assert ImageAugmentation((256, 704), training=False).draw(width, 900).resized[0] == 704
+
+
 def test_testing_an_image_too_flat_fits_its_height_and_crops_the_middle():
     params = ImageAugmentation((256, 704), training=False).draw(2000, 256)
     assert params.resized == (2000, 256)
