@@ -129,9 +129,8 @@ def probe() -> None:
         _emit(torch=_torch_facts(sys.modules["torch"]))
     if "mmcv._ext" in sys.modules:
         _emit(mmcv_cuda=_mmcv_cuda())
-    backends = getattr(sys.modules.get("bevdepth_plus_ops"), "backends", None)
-    if backends is not None:
-        _emit(backends=backends())
+    if "bevdepth_plus_ops" in sys.modules:
+        _emit(backends=_op_backends(sys.modules["torch"]))
 
 
 def inspect_environment(python: str = sys.executable) -> dict[str, Any]:
@@ -303,14 +302,14 @@ def _nvcc_finding(report: dict[str, Any]) -> Finding:
 
 
 def _op_findings(report: dict[str, Any]) -> list[Finding]:
-    """`backends` maps a name to None where it is usable, or to the reason why it is not."""
+    """What `_op_backends` found; a missing kernel is a note, for plain PyTorch steps in."""
     findings = []
     gpu = bool(report["torch"] and report["torch"]["devices"])
     for name, problem in report["backends"].items():
-        if problem is None:
+        if name == "cuda" and not gpu:
+            findings.append(Finding("op backend cuda", f"{problem or 'built'}; no GPU visible"))
+        elif problem is None:
             findings.append(Finding(f"op backend {name}", "usable"))
-        elif name == "cuda" and not gpu:
-            findings.append(Finding(f"op backend {name}", problem))
         else:
             remedy = f"pip uninstall -y bevdepth_plus_ops, then {SETUP}"
             findings.append(Finding(f"op backend {name}", problem, "warn", remedy))
@@ -326,6 +325,14 @@ def _torch_facts(torch: Any) -> dict[str, Any]:
 def _mmcv_cuda() -> bool:
     version = importlib.import_module("mmcv.ops").get_compiling_cuda_version()
     return version != "not available"
+
+
+def _op_backends(torch: Any) -> dict[str, str | None]:
+    """Each backend of the op: None where it is built, else why it is not."""
+    native = importlib.import_module("bevdepth_plus_ops.native")
+    cuda = None if native.has_kernels(torch.device("cuda")) else "built without CUDA kernels"
+    missing = native.MISSING_REASON
+    return {"reference (plain PyTorch)": None, "cpu": missing, "cuda": missing or cuda}
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ WHOLE = dict(
     failed={},
     torch=dict(version="2.13.0+cpu", cuda=None, devices=[]),
     mmcv_cuda=False,
-    backends={"reference": None, "cpu": None, "cuda": "built without CUDA"},
+    backends={"cpu": None, "cuda": "built without CUDA kernels"},
     compiler="/usr/bin/c++",
     nvcc=None,
     nvcc_release=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -154,6 +155,14 @@ def test_a_changed_requirement_is_installed_again_and_a_changed_test_is_not(monk
     assert not Stamps(tmp_path).has("op", fingerprint(["2.11.0"], [tmp_path / "ops"]))
     source.write_text("b")
     assert not Stamps(tmp_path).has("op", fingerprint(["2.13.0"], [tmp_path / "ops"]))
+
+
+def test_what_somebody_removed_or_replaced_is_not_taken_for_done():
+    text = "".join(path.read_text() for path in (ROOT / "requirements").glob("*.txt"))
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE))
+    assert setup_env.present("packages", dict(installed=pins))
+    assert not setup_env.present("packages", dict(installed={**pins, "numpy": "2.1.3"}))
+    assert not setup_env.present("mmcv", dict(installed=pins))
 
 
 def test_a_missing_compiler_is_one_line_that_names_the_package(monkeypatch):

@@ -33,6 +33,10 @@ ENOUGH_DISK = 6e9  # bytes: the environment (2 GB), pip's downloads and the buil
 
 FACTS = """
 import json, sys, sysconfig
+from importlib.metadata import distributions
+installed = {}
+for found in distributions():  # in the order of sys.path: the first is the one that is imported
+    installed.setdefault(found.metadata["Name"].lower().replace("_", "-"), found.version)
 try:
     import torch
     facts = [torch.__version__, torch.version.cuda, torch.cuda.is_available()]
@@ -41,7 +45,7 @@ except ModuleNotFoundError as error:
         raise
     facts = [None, None, False]
 print(json.dumps(dict(
-    torch=facts[0], cuda=facts[1], gpu=facts[2], python=sys.version_info[:3],
+    installed=installed, torch=facts[0], cuda=facts[1], gpu=facts[2], python=sys.version_info[:3],
     tag="cp%d%d" % sys.version_info[:2], headers=sysconfig.get_paths()["include"],
     in_venv=sys.prefix != sys.base_prefix, paths=[p for p in sys.path if p.endswith("-packages")],
 )))
@@ -68,10 +72,10 @@ def set_up(venv: Path) -> None:
     steps = [
         ("packages", fingerprint(base, [REQUIREMENTS]), install_packages),
         ("mmcv", fingerprint([*base, MMCV], []), install_mmcv),
-        ("op", fingerprint(base, [ROOT / "ops"]), install_op),
-        ("plugin", fingerprint(base, [ROOT / "setup.py", ROOT / "pyproject.toml"]), install_plugin),
+        ("bevdepth-plus-ops", fingerprint([*base, str(find_nvcc())], [ROOT / "ops"]), install_op),
+        ("bevdepth-plus", fingerprint(base, [ROOT / "setup.py"]), install_plugin),
     ]
-    missing = [step for step in steps if not done.has(*step[:2])]
+    missing = [step for step in steps if not (done.has(*step[:2]) and present(step[0], facts))]
     if missing:
         print(f"setting up {venv} (torch {facts['torch']}, Python {facts['tag']})")
         check_compiler(facts)
@@ -163,6 +167,15 @@ def wants_cuda_ops(facts: dict, nvcc: str | None, arch_list: str | None) -> bool
     return nvcc is not None and (facts["gpu"] or bool(arch_list))
 
 
+def present(step: str, facts: dict) -> bool:
+    """Whether a step's result is still installed: somebody may have changed the environment."""
+    if step != "packages":
+        return step in facts["installed"]
+    text = "\n".join((REQUIREMENTS / f"{name}.txt").read_text() for name in (*PACKAGES, "mm"))
+    pins = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
+    return all(facts["installed"].get(name.lower()) == version for name, version in pins)
+
+
 def install_packages(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
     install(python, venv, "packages", requirement_options(*PACKAGES))
     install(python, venv, "mm packages", ["--no-deps", *requirement_options("mm")])
@@ -178,7 +191,10 @@ def install_mmcv(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
 
 
 def install_op(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
-    install(python, venv, "op", ["--no-deps", "--no-build-isolation", str(ROOT / "ops")])
+    # REQUIRE_NATIVE: here a compiler is known to be there, so a failed build is an error
+    environment = dict(os.environ, BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE="1")
+    options = ["--no-deps", "--no-build-isolation", "-v", str(ROOT / "ops")]
+    run([*pip_install(python), *options], "op", venv / "setup.log", environment)
 
 
 def install_plugin(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
@@ -220,7 +236,11 @@ def requirement_options(*names: str) -> list:
 
 
 def install(python: Path, venv: Path, title: str, options: list) -> None:
-    run([str(python), "-m", "pip", "install", *options], title, venv / "setup.log", os.environ)
+    run([*pip_install(python), *options], title, venv / "setup.log", os.environ)
+
+
+def pip_install(python: Path) -> list:
+    return [str(python), "-m", "pip", "install"]
 
 
 def run(command: list, title: str, log: Path, environment: dict) -> None:
