@@ -1,0 +1,1 @@
+"""Synthetic driving scenes written in the nuScenes v1.0 format."""

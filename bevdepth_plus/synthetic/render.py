@@ -1,0 +1,246 @@
+"""What a pinhole camera sees: visibility by z-buffer first, colour afterwards.
+
+Faces are rasterised two by two finer than the picture, keeping only which face is nearest;
+then each pixel is coloured once for each different face among its four samples. 1 / z of a
+plane is affine in the image, so depth is exact everywhere, without interpolating vertices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from bevdepth_plus.synthetic.mesh import MAX_VERTICES, Mesh
+from bevdepth_plus.synthetic.shade import ground_colour, shade_face, sky_colour
+
+NEAR = 0.1  # metres; faces are clipped here
+SAMPLES = 2  # per pixel and axis
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """A camera in the world: intrinsics, image size, and pose ``world_T_cam`` [4, 4]."""
+
+    intrinsics: np.ndarray  # [3, 3], pixels
+    width: int
+    height: int
+    world_T_cam: np.ndarray  # noqa: N815
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Which face is nearest at every sample.
+
+    Attributes:
+        faces: int32 [H * k, W * k], index into the mesh; -1 is ground or sky.
+        inverse_depth: float64, same shape, 1 / z; 0 where no face is.
+        alone: int64 [objects], samples each object would cover if nothing hid it.
+        seen: int64 [objects], samples where it is nearest.
+    """
+
+    faces: np.ndarray
+    inverse_depth: np.ndarray
+    alone: np.ndarray
+    seen: np.ndarray
+
+
+def find_visible(mesh: Mesh, view: CameraView, objects: int, samples: int = SAMPLES) -> Visibility:
+    """Rasterises a mesh (world frame) with a z-buffer.
+
+    Args:
+        mesh: faces in world coordinates; faces of one object must follow each other.
+        view: the camera.
+        objects: number of objects that ``mesh.owners`` refers to.
+        samples: samples per pixel and axis; with 1 they sit at the pixels' centres.
+    """
+    rotation, origin = view.world_T_cam[:3, :3], view.world_T_cam[:3, 3]
+    points = (mesh.vertices - origin) @ rotation
+    k = view.intrinsics
+    shape = (view.height * samples, view.width * samples)
+    faces = np.full(shape, -1, np.int32)
+    inverse_depth = np.zeros(shape)
+    alone = np.zeros(objects, np.int64)
+    _rasterise(points, mesh.counts, mesh.owners, k[0, 0] * samples, k[1, 1] * samples,
+               k[0, 2] * samples, k[1, 2] * samples, faces, inverse_depth, alone)
+    owners = np.append(mesh.owners, -1)[faces]
+    seen = np.bincount(owners[owners >= 0], minlength=objects)
+    return Visibility(faces, inverse_depth, alone, seen)
+
+
+@njit(cache=True)
+def _clip_near(polygon, count, out):
+    """Cuts a polygon at z = NEAR; returns how many vertices are left in ``out``."""
+    n = 0
+    for i in range(count):
+        j = (i + 1) % count
+        zi, zj = polygon[i, 2], polygon[j, 2]
+        if zi >= NEAR:
+            out[n, 0], out[n, 1], out[n, 2] = polygon[i, 0], polygon[i, 1], zi
+            n += 1
+        if (zi >= NEAR) != (zj >= NEAR):
+            a = (NEAR - zi) / (zj - zi)
+            for c in range(3):
+                out[n, c] = polygon[i, c] + a * (polygon[j, c] - polygon[i, c])
+            n += 1
+    return n
+
+
+@njit(cache=True)
+def _rasterise(points, counts, owners, fx, fy, cx, cy, faces, inverse_depth, alone):
+    height, width = faces.shape
+    stamp = np.full((height, width), -1, np.int32)
+    clipped = np.empty((MAX_VERTICES + 2, 3))
+    u = np.empty(MAX_VERTICES + 2)
+    v = np.empty(MAX_VERTICES + 2)
+    for f in range(len(counts)):
+        n = _clip_near(points[f], counts[f], clipped)
+        if n < 3:
+            continue
+        for i in range(n):
+            u[i] = fx * clipped[i, 0] / clipped[i, 2] + cx
+            v[i] = fy * clipped[i, 1] / clipped[i, 2] + cy
+        # the plane n . P = offset, from the unclipped face (Newell's normal)
+        nx, ny, nz = 0.0, 0.0, 0.0
+        p = points[f]
+        for i in range(counts[f]):
+            j = (i + 1) % counts[f]
+            nx += (p[i, 1] - p[j, 1]) * (p[i, 2] + p[j, 2])
+            ny += (p[i, 2] - p[j, 2]) * (p[i, 0] + p[j, 0])
+            nz += (p[i, 0] - p[j, 0]) * (p[i, 1] + p[j, 1])
+        offset = nx * p[0, 0] + ny * p[0, 1] + nz * p[0, 2]
+        if abs(offset) < 1e-12:
+            continue  # seen edge-on
+        a, b = nx / offset / fx, ny / offset / fy
+        c = nz / offset - a * cx - b * cy
+        v_low, v_high = v[0], v[0]
+        for i in range(1, n):
+            v_low, v_high = min(v_low, v[i]), max(v_high, v[i])
+        # clamped before rounding: points at the near plane project very far away
+        first = int(math.ceil(max(v_low, 0.0) - 0.5))
+        last = int(math.floor(min(v_high, float(height)) - 0.5))
+        owner = owners[f]
+        for row in range(max(first, 0), min(last, height - 1) + 1):
+            y = row + 0.5
+            left, right = 1e30, -1e30
+            for i in range(n):
+                j = (i + 1) % n
+                if (v[i] <= y) != (v[j] <= y):
+                    x = u[i] + (y - v[i]) / (v[j] - v[i]) * (u[j] - u[i])
+                    left, right = min(left, x), max(right, x)
+            if right < left:
+                continue
+            start = int(math.ceil(max(left, 0.0) - 0.5))
+            stop = int(math.ceil(min(right, float(width)) - 0.5))
+            for col in range(max(start, 0), min(stop, width)):
+                w = a * (col + 0.5) + b * y + c
+                if owner >= 0 and stamp[row, col] != owner:
+                    stamp[row, col] = owner
+                    alone[owner] += 1
+                if w > inverse_depth[row, col]:
+                    inverse_depth[row, col] = w
+                    faces[row, col] = f
+
+
+def exact_depth(mesh: Mesh, view: CameraView) -> np.ndarray:
+    """Depth along the optical axis at every pixel centre, metres, float64 [H, W]; 0 is sky."""
+    inverse = find_visible(mesh, view, int(mesh.owners.max(initial=0)) + 1, samples=1).inverse_depth
+    columns, rows = np.meshgrid(np.arange(view.width) + 0.5, np.arange(view.height) + 0.5)
+    k = view.intrinsics
+    rays = np.stack([(columns - k[0, 2]) / k[0, 0], (rows - k[1, 2]) / k[1, 1],
+                     np.ones_like(rows)], axis=-1)
+    down = rays @ view.world_T_cam[2, :3]
+    ground = np.where(down < 0, -view.world_T_cam[2, 3] / np.minimum(down, -1e-9), 0.0)
+    return np.where(inverse > 0, 1.0 / np.maximum(inverse, 1e-9), ground)
+
+
+def colour_image(
+    mesh: Mesh,
+    visibility: Visibility,
+    view: CameraView,
+    ground: tuple[np.ndarray, ...],
+    texel: float,
+    shadow: tuple[np.ndarray, np.ndarray],
+    light: np.ndarray,
+) -> np.ndarray:
+    """Colours what was found visible.
+
+    Args:
+        mesh: faces in world coordinates.
+        visibility: from :func:`find_visible` with the same mesh and view.
+        view: the camera.
+        ground: the painted ground and its halved copies, uint8 RGB.
+        texel: metres a texel of the first of them.
+        shadow: float32 brightness map [S, S] of the ground and its (x, y, texel).
+        light: [5, 3], see :func:`bevdepth_plus.synthetic.shade.pack_light`.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
+    image = np.empty((view.height, view.width, 3), np.uint8)
+    k = view.intrinsics
+    frames = face_frames(mesh)
+    _colour(visibility.faces, np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]]),
+            np.ascontiguousarray(view.world_T_cam), frames, mesh.colours, mesh.materials,
+            ground, texel, shadow[0], shadow[1], light, image)
+    return image
+
+
+def face_frames(mesh: Mesh) -> np.ndarray:
+    """[F, 4, 3]: first vertex, texture axes u and v, unit normal of each face."""
+    p = mesh.vertices
+    u = p[:, 1] - p[:, 0]
+    u /= np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-9)
+    normal = np.cross(u, p[:, 2] - p[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    return np.stack([p[:, 0], u, np.cross(normal, u), normal], axis=1)
+
+
+@njit(cache=True)
+def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, texel, shadow,
+                  shadow_frame, light, out):
+    """Colour (RGB 0..1) of the ray through image point (x, y)."""
+    cx, cy = (x - camera[2]) / camera[0], (y - camera[3]) / camera[1]
+    rx = pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2]
+    ry = pose[1, 0] * cx + pose[1, 1] * cy + pose[1, 2]
+    rz = pose[2, 0] * cx + pose[2, 1] * cy + pose[2, 2]
+    ox, oy, oz = pose[0, 3], pose[1, 3], pose[2, 3]
+    if face >= 0:
+        shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, out)
+    elif rz < -1e-6:
+        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shadow, shadow_frame,
+                      light, out)
+    else:
+        sky_colour(rx, ry, rz, light, out)
+
+
+@njit(cache=True)
+def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shadow, shadow_frame,
+            light, image):
+    height, width = image.shape[:2]
+    k = faces.shape[0] // height
+    out = np.empty(3)
+    total = np.empty(3)
+    for row in range(height):
+        for col in range(width):
+            first = faces[row * k, col * k]
+            same = True
+            for i in range(k):
+                for j in range(k):
+                    same = same and faces[row * k + i, col * k + j] == first
+            if same:
+                _shade_sample(first, col + 0.5, row + 0.5, camera, pose, frames, colours,
+                              materials, ground, texel, shadow, shadow_frame, light, total)
+            else:
+                total[:] = 0.0
+                for i in range(k):
+                    for j in range(k):
+                        _shade_sample(faces[row * k + i, col * k + j], col + (j + 0.5) / k,
+                                      row + (i + 0.5) / k, camera, pose, frames, colours,
+                                      materials, ground, texel, shadow, shadow_frame, light, out)
+                        for c in range(3):
+                            total[c] += out[c] / (k * k)
+            for c in range(3):
+                image[row, col, c] = int(min(max(total[c], 0.0), 1.0) * 255.0 + 0.5)
