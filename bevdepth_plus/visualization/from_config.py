@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import torch
 from mmdet3d.registry import DATASETS, MODELS
@@ -14,6 +15,8 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from bevdepth_plus.datasets.transforms import LoadLidarPoints
+from bevdepth_plus.engine.hooks import MatchingCheckpointHook
+from bevdepth_plus.engine.launch import load_weights_from
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.visualization.load import load_scene
 from bevdepth_plus.visualization.scene import Boxes, Scene, boxes_of
@@ -36,23 +39,14 @@ def build_model(cfg: Config, checkpoint: str, device: torch.device) -> nn.Module
     """The config's model with a checkpoint's weights, ready to predict.
 
     Raises:
-        DataError: the checkpoint does not exist or belongs to another model.
+        DataError: the checkpoint does not exist, is broken or belongs to another model.
     """
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
-    try:
-        content = _load_checkpoint(checkpoint, map_location="cpu")
-    except FileNotFoundError:
-        raise DataError(f"checkpoint {checkpoint} does not exist") from None
+    load_weights_from(cfg, checkpoint)
+    content = _load_checkpoint(checkpoint, map_location="cpu")
     model = MODELS.build(cfg.model)
-    weights, own = content.get("state_dict", content), model.state_dict()
-    differing = sorted(set(own) ^ set(weights))
-    differing += [key for key in own if key in weights and own[key].shape != weights[key].shape]
-    if differing:
-        raise DataError(
-            f"checkpoint {checkpoint} belongs to another model: {len(differing)} parameters "
-            f"differ, for example {differing[0]}; give the config it was trained with"
-        )
-    model.load_state_dict(weights)
+    MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+    model.load_state_dict(content.get("state_dict", content), strict=False)
     model.to(device)
     model.eval()
     return model
