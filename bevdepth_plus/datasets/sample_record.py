@@ -50,6 +50,7 @@ def parse_sample(
     token = info["token"]
     cameras = _cameras(info, camera_names)
     lidar = info["lidar_points"]
+    _require(lidar, ("lidar_path", "lidar2ego"), f"sample {token}: lidar_points")
     ego2global = rigid_matrices([info["ego2global"]], [f"sample {token}: ego2global"])[0]
     lidar2ego = rigid_matrices([lidar["lidar2ego"]], [f"sample {token}: lidar_points.lidar2ego"])[0]
     where = [f"sample {token}: images.{name}" for name in camera_names]
@@ -171,6 +172,14 @@ def _stack(matrices: Sequence, where: Sequence[str], shape: tuple[int, int]) -> 
     return np.asarray(matrices, dtype=np.float64).reshape(-1, *shape)
 
 
+def _require(entry: Mapping, keys: Sequence[str], where: str) -> None:
+    missing = [key for key in keys if key not in entry]
+    if missing:
+        raise DataError(
+            f"{where} lacks {', '.join(missing)}; make the info file with tools/create_data.py"
+        )
+
+
 def _cameras(info: Mapping, camera_names: Sequence[str]) -> list[Mapping]:
     images = info["images"]
     for name in camera_names:
@@ -179,12 +188,8 @@ def _cameras(info: Mapping, camera_names: Sequence[str]) -> list[Mapping]:
                 f"sample {info['token']} has no camera {name} (it has {', '.join(images)}); set "
                 "the dataset's camera_names to cameras that every sample has"
             )
-        missing = [key for key in ("img_path", "cam2img", "lidar2cam") if key not in images[name]]
-        if missing:
-            raise DataError(
-                f"sample {info['token']}: images.{name} lacks {', '.join(missing)}; make the info "
-                "file with tools/create_data.py"
-            )
+        place = f"sample {info['token']}: images.{name}"
+        _require(images[name], ("img_path", "cam2img", "lidar2cam"), place)
     return [images[name] for name in camera_names]
 
 
@@ -214,6 +219,9 @@ def _past_frames(
 
 def _objects(info: Mapping, label_map: Mapping[int, int]) -> dict[str, np.ndarray]:
     instances = info.get("instances") or []
+    for index, instance in enumerate(instances):
+        where = f"sample {info['token']}: instances[{index}]"
+        _require(instance, ("bbox_3d", "bbox_label_3d"), where)
     labels = [instance["bbox_label_3d"] for instance in instances]
     unknown = sorted(set(labels) - set(label_map))
     if unknown:

@@ -138,10 +138,16 @@ def test_a_missing_camera_is_named_with_those_that_are_there(infos):
         parse_sample(infos[0], ["CAM_LEFT"], LABELS, {"CAM_LEFT": ""}, "")
 
 
-def test_a_camera_without_a_required_field_is_named(infos):
+def test_a_missing_field_is_named_with_its_place(infos):
     del infos[0]["images"]["CAM_BACK"]["lidar2cam"]
     with pytest.raises(DataError, match="sample a: images.CAM_BACK lacks lidar2cam"):
         parse(infos[0])
+    del infos[1]["lidar_points"]["lidar2ego"]
+    with pytest.raises(DataError, match="sample b: lidar_points lacks lidar2ego"):
+        parse(infos[1])
+    del infos[2]["instances"][3]["bbox_label_3d"]
+    with pytest.raises(DataError, match=r"sample c: instances\[3\] lacks bbox_label_3d"):
+        parse(infos[2])
 
 
 def test_a_box_that_is_not_finite_is_named(infos):
