@@ -49,8 +49,17 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=5),
 )
+warm_up = num_steps // 5
 param_scheduler = [
-    dict(type="OneCycleLR", eta_max=2e-3, total_steps=num_steps, by_epoch=False, pct_start=0.2)
+    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=warm_up),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min_ratio=1e-4,
+        by_epoch=False,
+        begin=warm_up,
+        end=num_steps,
+        T_max=num_steps - warm_up,
+    ),
 ]
 default_hooks = dict(
     logger=dict(interval=10),

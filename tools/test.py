@@ -8,7 +8,7 @@ import os
 from mmengine.config import DictAction
 from mmengine.runner import Runner
 
-from bevdepth_plus.engine.launch import load_config, run_tool
+from bevdepth_plus.engine.launch import load_config, load_weights_from, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    cfg.load_from = args.checkpoint
+    load_weights_from(cfg, args.checkpoint)
     cfg.test_evaluator.update(out_dir=cfg.work_dir, submission=args.submission)
     Runner.from_cfg(cfg).test()
 

@@ -8,7 +8,7 @@ import os
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from bevdepth_plus.engine.launch import load_config, run_tool
+from bevdepth_plus.engine.launch import load_config, load_weights_from, run_tool
 from bevdepth_plus.errors import DataError
 
 
@@ -45,7 +45,8 @@ def main() -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+        if args.resume != "auto":
+            load_weights_from(cfg, args.resume)
     Runner.from_cfg(cfg).train()
 
 

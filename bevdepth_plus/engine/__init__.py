@@ -1,6 +1,6 @@
 """What training needs beside mmengine; importing this registers it."""
 
 from bevdepth_plus.engine.autocast import AutocastOptimWrapper
-from bevdepth_plus.engine.hooks import NonFiniteLossHook
+from bevdepth_plus.engine.hooks import MatchingCheckpointHook, NonFiniteLossHook
 
-__all__ = ["AutocastOptimWrapper", "NonFiniteLossHook"]
+__all__ = ["AutocastOptimWrapper", "MatchingCheckpointHook", "NonFiniteLossHook"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from bevdepth_plus.errors import TrainingError
+from bevdepth_plus.errors import DataError, TrainingError
 
 
 @HOOKS.register_module()
@@ -29,4 +30,27 @@ class NonFiniteLossHook(Hook):
             raise TrainingError(
                 f"step {runner.iter}: {', '.join(broken)} is not finite on samples {tokens}; "
                 "lower the learning rate or look at these samples"
+            )
+
+
+@HOOKS.register_module()
+class MatchingCheckpointHook(Hook):
+    """Refuse a checkpoint of another model, which mmengine would load in silence.
+
+    Raises:
+        DataError: a parameter of the model is missing in the checkpoint or has another shape.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        weights = checkpoint.get("state_dict", checkpoint)
+        wrong = [
+            name
+            for name, tensor in model.state_dict().items()
+            if name not in weights or weights[name].shape != tensor.shape
+        ]
+        if wrong:
+            raise DataError(
+                f"the checkpoint is of another model: {len(wrong)} of its tensors are missing or "
+                f"have another shape, first {wrong[0]}; use the config it was trained with"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,11 +32,27 @@ def load_config(
     return cfg
 
 
+def load_weights_from(cfg: Config, checkpoint: str) -> None:
+    """Have the runner start from a checkpoint of exactly this model.
+
+    Raises:
+        DataError: the file does not exist or is not a whole checkpoint.
+    """
+    if not Path(checkpoint).is_file():
+        raise DataError(f"checkpoint {checkpoint} does not exist")
+    if not zipfile.is_zipfile(checkpoint):
+        raise DataError(f"checkpoint {checkpoint} is truncated or not a checkpoint; fetch it again")
+    cfg.load_from = checkpoint
+    cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="MatchingCheckpointHook")]
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Call a tool's ``main``; errors a user can mend end in one line and exit status 2."""
     allow_mmengine_checkpoints()
     try:
         main()
     except (DataError, TrainingError) as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        # A loader's worker process puts its whole traceback before the message.
+        message = str(error).strip().splitlines()[-1].split("Error: ", 1)[-1]
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
         sys.exit(2)

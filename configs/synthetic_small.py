@@ -1,0 +1,67 @@
+"""The demo: a detector that learns the synthetic scenes in minutes on two CPU cores."""
+
+_base_ = ["_base_/bevdepth_r50.py", "_base_/nuscenes.py", "_base_/default_runtime.py"]
+
+data_root = "data/synthetic/"
+image_size = (192, 512)
+cell = 0.8
+num_steps = 3000
+
+base_channels, context_channels, bev_channels = 32, 48, 48
+model = dict(
+    grid=dict(x=(-51.2, 51.2, cell), y=(-51.2, 51.2, cell)),
+    depth_bins=dict(step=1.0),
+    image_size=image_size,
+    img_backbone=dict(depth=18, base_channels=base_channels, init_cfg=None),
+    img_neck=dict(
+        in_channels=[base_channels * 2**level for level in range(4)], out_channels=[32] * 4
+    ),
+    depth_net=dict(in_channels=4 * 32, mid_channels=64, context_channels=context_channels),
+    bev_encoder=dict(
+        backbone=dict(in_channels=context_channels, base_channels=bev_channels),
+        neck=dict(
+            in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]
+        ),
+    ),
+)
+
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].update(final_dim=image_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(final_dim=image_size)
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+test_evaluator = val_evaluator
+
+train_cfg = dict(by_epoch=False, max_iters=num_steps, val_interval=num_steps)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    type="AutocastOptimWrapper",
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-2),
+    clip_grad=dict(max_norm=5),
+)
+warm_up = num_steps // 10
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=warm_up),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min_ratio=1e-4,
+        by_epoch=False,
+        begin=warm_up,
+        end=num_steps,
+        T_max=num_steps - warm_up,
+    ),
+]
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1),
+)
+log_processor = dict(by_epoch=False)

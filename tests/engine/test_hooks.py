@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bevdepth_plus.engine.autocast import AutocastOptimWrapper
+from bevdepth_plus.engine.hooks import MatchingCheckpointHook, NonFiniteLossHook
+from bevdepth_plus.errors import DataError, TrainingError
+
+
+def test_a_nan_loss_stops_and_names_step_loss_and_sample():
+    batch = dict(data_samples=[SimpleNamespace(token="abc")])
+    losses = dict(loss_depth=torch.tensor(float("nan")), loss_bbox=torch.tensor(1.0))
+    with pytest.raises(TrainingError, match=r"step 7: loss_depth is not finite on .*abc"):
+        NonFiniteLossHook().after_train_iter(SimpleNamespace(iter=7), 0, batch, losses)
+
+
+def test_finite_losses_go_on():
+    NonFiniteLossHook().after_train_iter(
+        SimpleNamespace(iter=0), 0, dict(data_samples=[]), dict(loss=torch.tensor(1.0))
+    )
+
+
+def test_a_checkpoint_of_another_shape_is_refused_by_name():
+    runner = SimpleNamespace(model=torch.nn.Linear(2, 3))
+    other = dict(state_dict=torch.nn.Linear(4, 3).state_dict())
+    with pytest.raises(DataError, match="another model: 1 of its tensors .* first weight"):
+        MatchingCheckpointHook().after_load_checkpoint(runner, other)
+
+
+def test_a_checkpoint_of_this_model_is_taken():
+    model = torch.nn.Linear(2, 3)
+    checkpoint = dict(state_dict=model.state_dict())
+    MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+
+
+def test_autocast_runs_the_forward_pass_in_bfloat16_on_a_cpu():
+    model = torch.nn.Linear(2, 3)
+    wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with wrapper.optim_context(model):
+        assert model(torch.ones(1, 2)).dtype == torch.bfloat16
+    assert model.weight.dtype == torch.float32

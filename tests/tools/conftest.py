@@ -1,0 +1,104 @@
+"""A training that takes seconds, on synthetic scenes, through the real tools."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bevdepth_plus.datasets.create_infos import create_info_files
+
+REPO = Path(__file__).resolve().parents[2]
+
+TINY = """
+_base_ = [
+    "{repo}/configs/_base_/bevdepth_r50.py",
+    "{repo}/configs/_base_/nuscenes.py",
+    "{repo}/configs/_base_/default_runtime.py",
+]
+data_root = "{root}/"
+image_size = (64, 96)
+model = dict(
+    grid=dict(x=(-51.2, 51.2, 3.2), y=(-51.2, 51.2, 3.2)),
+    depth_bins=dict(step=4.0),
+    image_size=image_size,
+    img_backbone=dict(depth=18, base_channels=8, init_cfg=None),
+    img_neck=dict(in_channels=[8, 16, 32, 64], out_channels=[8] * 4),
+    depth_net=dict(in_channels=32, mid_channels=16, context_channels=8),
+    bev_encoder=dict(
+        backbone=dict(in_channels=8, base_channels=8),
+        neck=dict(in_channels=[8, 8, 16, 32], out_channels=[8] * 4),
+    ),
+    bbox_head=dict(in_channels=32, share_conv_channel=16),
+)
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].update(final_dim=image_size)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(final_dim=image_size)
+loader = dict(batch_size=1, num_workers=0, persistent_workers=False)
+train_dataloader = dict(
+    **loader,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+)
+val_dataloader = dict(**loader, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+test_evaluator = val_evaluator
+train_cfg = dict(by_epoch=False, max_iters=4, val_interval=100)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3), clip_grad=dict(max_norm=5)
+)
+default_hooks = dict(
+    logger=dict(interval=1), checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=2)
+)
+log_processor = dict(by_epoch=False)
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_config(synthetic_root, tmp_path_factory) -> Path:
+    """A config file over the synthetic scenes; its info files lie beside it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    create_info_files(synthetic_root, "v1.0-mini", folder)
+    for name in ("samples", "maps"):
+        (folder / name).symlink_to(Path(synthetic_root) / name)
+    config = folder / "tiny.py"
+    config.write_text(TINY.format(repo=REPO, root=folder))
+    return config
+
+
+@pytest.fixture(scope="session")
+def run_tool():
+    """``run_tool("train.py", ...)``: one tool in its own process, one thread."""
+
+    def run(tool: str, *args: object, timeout: float = 240) -> subprocess.CompletedProcess:
+        command = [REPO / "tools" / tool, *args]
+        if tool.endswith(".py"):
+            command.insert(0, sys.executable)
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            [str(part) for part in command],
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_config, run_tool, tmp_path_factory) -> Path:
+    """The work dir of a finished training of four steps."""
+    work_dir = tmp_path_factory.mktemp("trained")
+    result = run_tool("train.py", tiny_config, "--work-dir", work_dir)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return work_dir
