@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from os import path as osp
 
@@ -13,7 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from bevdepth_plus.datasets.classes import CLASSES
-from bevdepth_plus.datasets.info_file import read_info_file
+from bevdepth_plus.datasets.info_file import collector_paused, read_info_file
 from bevdepth_plus.datasets.sample_record import Record, link_frames, parse_sample
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.boxes import transform_boxes
@@ -84,27 +85,10 @@ class NuScenesBEVDataset(BaseDataset):
 
     def load_data_list(self) -> list[Record]:
         """Reads, checks and packs all samples; see ``sample_record`` for a record's keys."""
-        content = read_info_file(self.ann_file)
-        infos = content["data_list"]
-        self._metainfo.setdefault("version", content["metainfo"].get("version"))
-        label_map = self._label_map(content["metainfo"]["categories"])
-        camera_names = self.camera_names or list(infos[0]["images"])
-        if not camera_names:
-            raise DataError(f"{self.ann_file}: sample {infos[0]['token']} has no camera")
-        folders = {name: self._folder(name) for name in camera_names}
-        records = [
-            parse_sample(info, camera_names, label_map, folders, self._folder("pts"))
-            for info in infos
-        ]
-        by_token = {record["token"]: record for record in records}
-        if self.num_frames > 1 and not any("prev" in info for info in infos):
-            print_log(
-                f"{self.ann_file} does not say which key frame precedes which (no `prev`): all "
-                f"{self.num_frames - 1} past frames repeat the key frame; tools/create_data.py "
-                "writes the chain",
-                logger="current",
-            )
-        return [link_frames(record, by_token, self.num_frames) for record in records]
+        with collector_paused():
+            content = read_info_file(self.ann_file)
+            self._metainfo.setdefault("version", content["metainfo"].get("version"))
+            return self._records(content)
 
     def get_data_info(self, idx: int) -> dict:
         """One sample, before the pipeline.
@@ -134,6 +118,28 @@ class NuScenesBEVDataset(BaseDataset):
             "gt_labels_3d": labels[keep],
         }
         return info
+
+    def _records(self, content: Mapping) -> list[Record]:
+        infos = content["data_list"]
+        label_map = self._label_map(content["metainfo"]["categories"])
+        camera_names = self.camera_names or list(infos[0]["images"])
+        if not camera_names:
+            raise DataError(f"{self.ann_file}: sample {infos[0]['token']} has no camera")
+        folders = {name: self._folder(name) for name in camera_names}
+        records = [
+            parse_sample(info, camera_names, label_map, folders, self._folder("pts"))
+            for info in infos
+        ]
+        by_token = {record["token"]: record for record in records}
+        if self.num_frames > 1 and not any("prev" in info for info in infos):
+            print_log(
+                f"{self.ann_file} does not say which key frame precedes which (no `prev`): all "
+                f"{self.num_frames - 1} past frames repeat the key frame; tools/create_data.py "
+                "writes the chain",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return [link_frames(record, by_token, self.num_frames) for record in records]
 
     def _label_map(self, categories: Mapping[str, int]) -> dict[int, int]:
         """Label in the info file -> label in the config."""
