@@ -211,7 +211,8 @@ def _entry(container: Mapping[str, Any], key: str, where: str) -> Any:
 
 
 def _names_by_label(categories: Mapping[str, int]) -> list[str]:
-    return sorted(categories, key=categories.__getitem__)
+    known = [name for name, label in categories.items() if label >= 0]  # -1: not to be scored
+    return sorted(known, key=categories.__getitem__)
 
 
 def _flatten(report: Mapping[str, Any]) -> dict[str, float]:

@@ -120,6 +120,22 @@ def test_format_only_writes_the_file_without_ground_truth(tiny_dataset, samples,
         scoring.evaluate(len(samples))
 
 
+def test_labels_of_the_info_file_are_read_by_its_own_categories(
+    tiny_dataset, ann_file, samples, tmp_path
+):
+    content = pickle.loads(ann_file.read_bytes())
+    turned = {name: len(CLASSES) - 1 - label for label, name in enumerate(CLASSES)}
+    content["metainfo"]["categories"] = {**turned, "animal": -1}
+    for info in content["data_list"]:
+        for instance in info["instances"]:
+            instance["bbox_label_3d"] = len(CLASSES) - 1 - instance["bbox_label_3d"]
+    other_order = tmp_path / "infos.pkl"
+    other_order.write_bytes(pickle.dumps(content))
+    metric = NuScenesBEVMetric(other_order)
+    metric.process(None, samples)
+    assert metric.evaluate(len(samples))["mAP"] == pytest.approx(1.0)
+
+
 def test_format_only_without_a_path_is_refused(ann_file):
     with pytest.raises(ValueError, match="give its path as submission="):
         NuScenesBEVMetric(ann_file, format_only=True)
