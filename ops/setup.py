@@ -22,7 +22,11 @@ import torch
 
 ROOT = Path(__file__).resolve().parent
 STRICT = os.environ.get("BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE", "0") == "1"
-SANITIZE = ["-fsanitize=address", "-fno-omit-frame-pointer"] if os.environ.get("BEVDEPTH_PLUS_OPS_ASAN") == "1" else []
+SANITIZE = (
+    ["-fsanitize=address", "-fno-omit-frame-pointer"]
+    if os.environ.get("BEVDEPTH_PLUS_OPS_ASAN") == "1"
+    else []
+)
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 # The kernels are compiled for each of these and picked at run time.
 INSTRUCTION_SETS = {"default": []}
@@ -63,7 +67,11 @@ class BuildKernels(BuildExtension):
                     [source],
                     output_dir=str(Path(self.build_temp) / name),
                     extra_postargs=[
-                        "-std=c++17", "-fPIC", *CXX_FLAGS, *flags, f"-ffp-contract={contract}",
+                        "-std=c++17",
+                        "-fPIC",
+                        *CXX_FLAGS,
+                        *flags,
+                        f"-ffp-contract={contract}",
                         f"-DBEVPOOL_ISA={name}",
                     ],  # fmt: skip
                 )
@@ -81,7 +89,9 @@ def extension():
             sources,
             extra_compile_args={"cxx": flags, "nvcc": ["-O3", "--fmad=true"]},
         )
-    return CppExtension("bevdepth_plus_ops._C", sources, extra_compile_args=flags, extra_link_args=SANITIZE)
+    return CppExtension(
+        "bevdepth_plus_ops._C", sources, extra_compile_args=flags, extra_link_args=SANITIZE
+    )
 
 
 os.chdir(ROOT)

@@ -14,7 +14,7 @@ ROUNDINGS = ("floor", "truncate")
 
 
 def frustum_cells(
-    ego_T_cam: Tensor,  # noqa: N803  [B, N, 4, 4]
+    ego_T_cam: Tensor,  # [B, N, 4, 4]
     intrinsics: Tensor,  # [B, N, 3, 3]
     image_aug: Tensor,  # [B, N, 3, 3]
     bev_aug: Tensor,  # [B, 4, 4]

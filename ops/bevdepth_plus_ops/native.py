@@ -34,9 +34,9 @@ def has_kernels(device: torch.device) -> bool:
     """Whether the compiled library can run on `device`."""
     if MISSING_REASON is not None:
         return False
-    return device.type == "cpu" or torch._C._dispatch_has_kernel_for_dispatch_key(
-        "bevdepth_plus_ops::bev_pool", device.type.upper()
-    )
+    if device.type == "cuda":
+        return torch._C._dispatch_has_kernel_for_dispatch_key("bevdepth_plus_ops::bev_pool", "CUDA")
+    return device.type in ("cpu", "meta")
 
 
 _warned_devices: set[str] = set()
@@ -82,7 +82,7 @@ def _fake_bev_pool_plan(cells: Tensor, bev_y: int, bev_x: int) -> tuple[Tensor, 
 
 
 def _fake_frustum_cells(
-    ego_T_cam: Tensor,  # noqa: N803
+    ego_T_cam: Tensor,
     intrinsics: Tensor,
     image_aug: Tensor,
     bev_aug: Tensor,
@@ -110,6 +110,21 @@ def _backward(ctx, grad: Tensor):
     return depth_grad, context_grad, None, None, None, None, None
 
 
+def _save_for_second_backward(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _second_backward(ctx, depth_tangent: Tensor, context_tangent: Tensor):
+    # Pooling is linear in depth and in context, so its derivatives are made of itself.
+    grad, depth, context, cells = ctx.saved_tensors
+    ops = torch.ops.bevdepth_plus_ops
+    size = grad.shape[2:]
+    grad_grad = ops.bev_pool(depth_tangent, context, cells, None, None, *size) + ops.bev_pool(
+        depth, context_tangent, cells, None, None, *size
+    )
+    return grad_grad, *ops.bev_pool_backward(grad, depth_tangent, context_tangent, cells), None
+
+
 if MISSING_REASON is None:
     torch.library.register_fake("bevdepth_plus_ops::bev_pool", _fake_bev_pool)
     torch.library.register_fake("bevdepth_plus_ops::bev_pool_backward", _fake_bev_pool_backward)
@@ -117,4 +132,9 @@ if MISSING_REASON is None:
     torch.library.register_fake("bevdepth_plus_ops::frustum_cells", _fake_frustum_cells)
     torch.library.register_autograd(
         "bevdepth_plus_ops::bev_pool", _backward, setup_context=_save_for_backward
+    )
+    torch.library.register_autograd(
+        "bevdepth_plus_ops::bev_pool_backward",
+        _second_backward,
+        setup_context=_save_for_second_backward,
     )

@@ -41,13 +41,13 @@ def bev_pool_reference(
     spare_row = batch * grid  # collects the points outside and is dropped
     rows = torch.where(used, cells.long() + first_row, spare_row)
     summed = points.new_zeros(spare_row + 1, channels)
-    summed = summed.index_add(0, rows.flatten(), points.reshape(-1, channels))
+    summed = summed.index_add(0, rows.flatten(), points.flatten(0, -2))
     bev = summed[:spare_row].view(batch, *bev_size, channels).permute(0, 3, 1, 2)
     return bev.contiguous().to(depth.dtype)
 
 
 def frustum_points(
-    ego_T_cam: Tensor,  # noqa: N803  [B, N, 4, 4]
+    ego_T_cam: Tensor,  # [B, N, 4, 4]
     intrinsics: Tensor,  # [B, N, 3, 3]
     image_aug: Tensor,  # [B, N, 3, 3]
     bev_aug: Tensor,  # [B, 4, 4]
@@ -82,13 +82,13 @@ def frustum_points(
     rays_per_pixel = torch.linalg.inv(image_aug.double() @ intrinsics.double())
     rays = torch.einsum("bnij,hwj->bnhwi", rays_per_pixel, pixels)
     points = rays.unsqueeze(2) * depths.double().view(1, 1, -1, 1, 1, 1)  # [B, N, D, H, W, 3]
-    aug_T_cam = bev_aug.double().unsqueeze(1) @ ego_T_cam.double()  # noqa: N806
+    aug_T_cam = bev_aug.double().unsqueeze(1) @ ego_T_cam.double()
     rotated = torch.einsum("bnij,bndhwj->bndhwi", aug_T_cam[..., :3, :3], points)
     return rotated + aug_T_cam[..., None, None, None, :3, 3]
 
 
 def frustum_cells_reference(
-    ego_T_cam: Tensor,  # noqa: N803  [B, N, 4, 4]
+    ego_T_cam: Tensor,  # [B, N, 4, 4]
     intrinsics: Tensor,  # [B, N, 3, 3]
     image_aug: Tensor,  # [B, N, 3, 3]
     bev_aug: Tensor,  # [B, 4, 4]
@@ -102,9 +102,7 @@ def frustum_cells_reference(
     rounding: str = "floor",
 ) -> Tensor:
     """`frustum_cells` from explicit points; see there for arguments and result."""
-    points = frustum_points(
-        ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths
-    )
+    points = frustum_points(ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths)
     origin = torch.as_tensor(lower, dtype=torch.float64, device=points.device)
     size = torch.as_tensor(cell_size, dtype=torch.float64, device=points.device)
     coordinates = (points - origin) / size

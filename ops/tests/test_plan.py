@@ -1,0 +1,103 @@
+"""The plan for a fixed rig: the same sums, movable and savable."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+
+from bevdepth_plus_ops import BEVPoolPlan, bev_pool
+from bevdepth_plus_ops.testing import random_case
+
+
+def test_planned_and_unplanned_pooling_give_the_same_bits():
+    case = random_case(bins=30, width=19, cells="columns")
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    assert torch.equal(plan(case.depth, case.context), bev_pool(*case.arguments))
+
+
+def points_of_runs(plan: BEVPoolPlan) -> list[tuple[int, int]]:
+    """(point, cell) of every point in the plan's runs, point numbered as in cells.flatten()."""
+    _, _, bins, height, width = plan.cells.shape
+    pixels = height * width
+    offsets = plan.offsets.tolist()
+    points = []
+    for cell in range(len(offsets) - 1):
+        for pixel, first_bin, run_bins, rows in plan.runs[
+            offsets[cell] : offsets[cell + 1]
+        ].tolist():
+            image, place = divmod(pixel, pixels)
+            for d in range(first_bin, first_bin + run_bins):
+                for row in range(rows):
+                    point = (image * bins + d) * pixels + place + row * width
+                    points.append((point, cell))
+    return points
+
+
+@pytest.mark.parametrize("cells", ["random", "columns", "one", "none"])
+def test_runs_cover_every_inside_point_exactly_once(cells):
+    case = random_case(cells=cells, bins=9, height=6, width=5)
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    if plan.runs is None:
+        pytest.skip("the compiled library is not in use")
+    grid = case.bev_size[0] * case.bev_size[1]
+    flat = case.cells.flatten(1).long()
+    inside = (flat >= 0) & (flat < grid)
+    global_cell = (flat + grid * torch.arange(len(flat)).view(-1, 1))[inside].tolist()
+    expected = list(zip(inside.flatten().nonzero().flatten().tolist(), global_cell, strict=True))
+    assert sorted(points_of_runs(plan)) == expected
+
+
+def test_upright_columns_need_few_runs():
+    case = random_case(cells="columns", bins=24, height=12, width=10, batch=1, cameras=1)
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    if plan.runs is None:
+        pytest.skip("the compiled library is not in use")
+    assert len(plan.runs) <= 10 * (24 // 2 + 1)
+
+
+def test_a_saved_plan_loads_into_a_plan_of_the_same_shape():
+    case = random_case(seed=5)
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    buffer = io.BytesIO()
+    torch.save(plan.state_dict(), buffer)
+    buffer.seek(0)
+    other = BEVPoolPlan.from_cells(torch.full_like(case.cells, -1), case.bev_size)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(other(case.depth, case.context), plan(case.depth, case.context))
+
+
+def test_loading_a_plan_of_another_grid_says_so():
+    case = random_case()
+    state = BEVPoolPlan.from_cells(case.cells, (6, 9)).state_dict()
+    with pytest.raises(ValueError, match=r"\(6, 9\)"):
+        BEVPoolPlan.from_cells(case.cells, (9, 6)).load_state_dict(state)
+
+
+def test_casting_a_model_leaves_its_plan_exact():
+    case = random_case()
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    before = plan(case.depth, case.context)
+    assert torch.equal(plan.half()(case.depth, case.context), before)
+
+
+def test_a_plan_owns_its_cells():
+    case = random_case()
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    before = plan(case.depth, case.context)
+    case.cells.fill_(-1)
+    assert torch.equal(plan(case.depth, case.context), before)
+
+
+def test_a_plan_moves_with_its_device(device):
+    case = random_case(device=device)
+    plan = BEVPoolPlan.from_cells(case.cells.cpu(), case.bev_size).to(device)
+    torch.testing.assert_close(plan(case.depth, case.context), bev_pool(*case.arguments))
+
+
+def test_inputs_of_another_shape_are_refused():
+    case = random_case()
+    plan = BEVPoolPlan.from_cells(case.cells[:1], case.bev_size)
+    with pytest.raises(ValueError, match="shape"):
+        plan(case.depth, case.context)
