@@ -15,11 +15,18 @@ from torch import nn
 class AutocastOptimWrapper(OptimWrapper):
     """Run forward passes under bfloat16 autocast, without loss scaling (bfloat16 needs none).
 
-    mmengine's AmpOptimWrapper refuses to start on a CPU.
+    mmengine's AmpOptimWrapper refuses to start on a CPU. A CPU without bfloat16 instructions stays
+    in float32, which is faster there.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+        enabled = device != "cpu" or cpu_has_bfloat16()
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=enabled):
             yield
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether convolutions run natively in bfloat16 on this CPU."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

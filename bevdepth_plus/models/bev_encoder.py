@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -24,4 +25,5 @@ class BEVEncoder(BaseModule):
 
     def forward(self, bev: Tensor) -> Tensor:
         """``[B, C, Y, X] -> [B, C', Y, X]``."""
+        bev = bev.contiguous(memory_format=torch.channels_last)  # what convolutions run best on
         return self.neck([bev, *self.backbone(bev)])[0]

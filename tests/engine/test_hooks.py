@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bevdepth_plus.engine.autocast import AutocastOptimWrapper
+from bevdepth_plus.engine import autocast
 from bevdepth_plus.engine.hooks import MatchingCheckpointHook, NonFiniteLossHook
 from bevdepth_plus.errors import DataError, TrainingError
 
@@ -36,9 +36,11 @@ def test_a_checkpoint_of_this_model_is_taken():
     MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
 
 
-def test_autocast_runs_the_forward_pass_in_bfloat16_on_a_cpu():
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_autocast_uses_bfloat16_where_the_cpu_has_it(monkeypatch, native, dtype):
+    monkeypatch.setattr(autocast, "cpu_has_bfloat16", lambda: native)
     model = torch.nn.Linear(2, 3)
-    wrapper = AutocastOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    wrapper = autocast.AutocastOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
     with wrapper.optim_context(model):
-        assert model(torch.ones(1, 2)).dtype == torch.bfloat16
+        assert model(torch.ones(1, 2)).dtype == dtype
     assert model.weight.dtype == torch.float32
