@@ -21,3 +21,17 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}: set BEVDEPTH_PLUS_SHARED to its folder")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered nuScenes root: one training and one validation scene, three key frames each.
+
+    Shared by all tests of a session: write nothing into it.
+    """
+    from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names
+
+    root = tmp_path_factory.mktemp("synthetic") / "nuscenes"
+    settings = Settings(seed=0, keyframes=3, rig="nuscenes", image_size=(160, 90), depth=False)
+    make_dataset(root, "v1.0-mini", scene_names("v1.0-mini", 1, 1), settings, workers=1)
+    return root
