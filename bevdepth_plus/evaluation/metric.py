@@ -166,10 +166,11 @@ class NuScenesBEVMetric(BaseMetric):
         scenes = {info["scene_token"] for info in infos if "scene_token" in info}
         notes = []
         if len(scenes) < FEW_SCENES:
-            what = f"{len(scenes)} scenes" if scenes else f"{len(infos)} samples"
+            count, what = (len(scenes), "scene") if scenes else (len(infos), "sample")
             notes.append(
-                f"scored on {what} of {metainfo.get('version', 'an unnamed version')}: numbers "
-                "from so few mean little and do not compare with v1.0-trainval"
+                f"scored on {count} {what}{'s' * (count != 1)} of "
+                f"{metainfo.get('version', 'an unnamed version')}: numbers from so few mean "
+                "little and do not compare with v1.0-trainval"
             )
         changed = {k: v for k, v in self.detection_options.items() if v not in (None, False)}
         if changed:

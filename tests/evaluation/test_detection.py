@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.datasets.create_infos import create_info_files
+from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.detection import (
     detection_config,
@@ -77,6 +79,19 @@ def test_noisy_predictions_score_as_in_the_devkit(tiny_dataset, tmp_path, seed):
     ours = evaluate_detections(predictions, tiny_dataset.infos)
     assert 0.05 < ours["mAP"] < 0.9, "the comparison needs hits and misses"
     assert_same_scores(ours, devkit_scores(tiny_dataset.root, predictions, tmp_path))
+
+
+def test_info_files_of_rendered_scenes_score_as_their_tables_do(synthetic_root, tmp_path):
+    _, val = create_info_files(synthetic_root, "v1.0-mini", tmp_path, progress=False)
+    infos = read_info_file(val)["data_list"]
+    predictions = noisy_predictions(infos, seed=0)
+    ours = evaluate_detections(predictions, infos)
+    assert 0 < ours["mAP"] < 0.9
+    assert_same_scores(ours, devkit_scores(synthetic_root, predictions, tmp_path))
+    perfect = evaluate_detections(
+        predictions_from_ground_truth(infos), infos, classes_present_only=True
+    )
+    assert perfect["mAP"] == pytest.approx(1.0) and perfect["NDS"] > 0.99
 
 
 def test_the_filters_keep_the_boxes_that_the_devkit_keeps(tiny_dataset):
