@@ -52,5 +52,3 @@ DEFAULT_ATTRIBUTES: dict[str, str] = {
     "traffic_cone": "",
     "barrier": "",
 }
-
-MAPPED_CATEGORIES = CATEGORY_TO_CLASS

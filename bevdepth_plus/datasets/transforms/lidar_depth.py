@@ -21,14 +21,14 @@ def read_points(path: str, num_features: int) -> np.ndarray:
         [P, num_features] float32; the first three are x, y, z in the LiDAR frame, metres.
 
     Raises:
-        DataError: If the file is missing, cut inside a point, or holds a number that is not finite.
+        DataError: If the file is missing, empty, cut inside a point, or a coordinate is not finite.
     """
     if not osp.isfile(path):
         raise DataError(
             f"LiDAR file {path} does not exist; check data_root and data_prefix, or fetch it again"
         )
     size = osp.getsize(path)
-    if size % (4 * num_features):
+    if size == 0 or size % (4 * num_features):
         raise DataError(
             f"LiDAR file {path} is truncated: {size} bytes are not a whole number of points of "
             f"{num_features} float32; fetch it again or set num_features"
