@@ -20,7 +20,9 @@ __version__ = "2.11.0+cu130"
 class version: cuda = "13.0"
 class cuda: is_available = staticmethod(lambda: False)
 """
-CPU_FACTS = dict(torch="2.13.0+cpu", cuda=None, gpu=False, tag="cp311", python=[3, 11, 7])
+CPU_FACTS = dict(
+    torch="2.13.0+cpu", cuda=None, gpu=False, tag="cp311", python=[3, 11, 7], in_venv=False
+)
 
 
 @pytest.fixture
@@ -56,6 +58,21 @@ def test_an_environment_that_exists_is_used_as_it_is(env_with_torch):
     before = sorted(folder.rglob("*"))
     assert setup_env.ensure_venv(folder) == env_with_torch
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_become_an_environment_is_left_as_it_is(monkeypatch, tmp_path):
+    (tmp_path / "thesis.tex").write_text("three years")
+    failed = subprocess.CompletedProcess([], 1, stdout="ensurepip is not available", stderr="")
+    monkeypatch.setattr(setup_env, "interpreter_facts", lambda python: CPU_FACTS)
+    monkeypatch.setattr(setup_env.subprocess, "run", lambda *args, **options: failed)
+    with pytest.raises(SetupError, match="apt install python3.*-venv"):
+        setup_env.ensure_venv(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_an_environment_without_pip_says_how_to_get_it(env_with_torch):
+    with pytest.raises(SetupError, match="-m ensurepip"):
+        setup_env.set_up(env_with_torch.parent.parent)
 
 
 def test_a_torch_that_does_not_load_is_one_line(env_with_torch):

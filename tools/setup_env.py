@@ -36,7 +36,8 @@ import json, sys, sysconfig
 from importlib.metadata import distributions
 installed = {}
 for found in distributions():  # in the order of sys.path: the first is the one that is imported
-    installed.setdefault(found.metadata["Name"].lower().replace("_", "-"), found.version)
+    name = found.metadata["Name"] or ""  # a half-removed package has none
+    installed.setdefault(name.lower().replace("_", "-"), found.version)
 try:
     import torch
     facts = [torch.__version__, torch.version.cuda, torch.cuda.is_available()]
@@ -62,6 +63,8 @@ def set_up(venv: Path) -> None:
     python = ensure_venv(venv)
     facts = interpreter_facts(python)
     check_python(facts["python"])
+    if "pip" not in facts["installed"]:  # as uv makes them
+        raise SetupError(f"{venv} has no pip: run {python} -m ensurepip first")
     if facts["torch"] is None:
         note_disk_space(venv)
         install(python, venv, "torch", requirement_options("torch"))
@@ -104,14 +107,14 @@ def ensure_venv(venv: Path) -> Path:
     command = [sys.executable, "-m", "venv"]
     if keep_torch and not facts["in_venv"]:
         command.append("--system-site-packages")
+    was_there = venv.exists()
     answer = subprocess.run([*command, str(venv)], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        shutil.rmtree(venv, ignore_errors=True)
+        if not was_there:
+            shutil.rmtree(venv, ignore_errors=True)
         version = "{}.{}".format(*sys.version_info[:2])
         if "ensurepip" in answer.stdout:
-            raise SetupError(
-                f"Python's venv module is incomplete: apt install python{version}-venv"
-            )
+            raise SetupError(f"the venv module is incomplete: apt install python{version}-venv")
         raise SetupError(f"cannot create {venv}: {last_line(answer.stderr or answer.stdout)}")
     if keep_torch:
         print(f"keeping torch {facts['torch']} of {sys.executable}")
