@@ -11,13 +11,20 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.synthetic.jit import compiled
 from bevdepth_plus.synthetic.lidar import scan
 from bevdepth_plus.synthetic.mesh import Mesh
 from bevdepth_plus.synthetic.render import CameraView, colour_image, exact_depth, find_visible
 from bevdepth_plus.synthetic.rig import Camera, Rig
 from bevdepth_plus.synthetic.scene import KEYFRAME_PERIOD, Scene, build_scene, seed_for
 from bevdepth_plus.synthetic.scenery import ground_picture
-from bevdepth_plus.synthetic.shade import cast_shadows, ground_levels, pack_light
+from bevdepth_plus.synthetic.shade import (
+    SHADOW_REACH,
+    cast_shadows,
+    cloud_tile,
+    ground_levels,
+    pack_light,
+)
 from bevdepth_plus.synthetic.taxonomy import CLASS_CATEGORY, VISIBILITY
 
 DEPTH_UNIT = 0.01  # metres a step of the 16-bit depth pictures; 0 is no depth (sky)
@@ -46,6 +53,27 @@ class Studio:
     def ground(self) -> tuple[np.ndarray, ...]:
         """The painted ground and its smaller copies."""
         return ground_levels(ground_picture(self.scene.road, self.scene.seed, GROUND_TEXEL))
+
+    @cached_property
+    def still_shade(self) -> np.ndarray:
+        """Shadows of the scenery on the whole map, uint8 [rows, columns]."""
+        shaded = np.zeros(self.ground[0].shape[:2], np.uint8)
+        cast_shadows(self.scene.scenery, self.scene.light.sun, shaded, np.zeros(2), GROUND_TEXEL)
+        return shaded
+
+    @cached_property
+    def clouds(self) -> np.ndarray:
+        """The scene's clouds."""
+        return cloud_tile(self.scene.seed)
+
+    def shade_around(self, centre: np.ndarray, mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+        """Shadows near a point, with those of a mesh: the map and the (x, y) of its corner."""
+        first = np.maximum(np.floor((centre[:2] - SHADOW_REACH) / GROUND_TEXEL), 0).astype(int)
+        last = np.ceil((centre[:2] + SHADOW_REACH) / GROUND_TEXEL).astype(int)
+        shaded = self.still_shade[first[1]: last[1], first[0]: last[0]].copy()
+        corner = first * GROUND_TEXEL
+        cast_shadows(mesh, self.scene.light.sun, shaded, corner, GROUND_TEXEL)
+        return shaded, corner
 
     @classmethod
     def open(cls, name: str, seed: int, keyframes: int, rig: Rig) -> Studio:
@@ -109,8 +137,9 @@ def _camera(studio: Studio, camera: Camera, index: int, t: float, out: Path, dep
     visibility = find_visible(mesh, view, len(scene.objects))
     lamp = scene.light
     light = pack_light(lamp.sun, lamp.sun_colour, lamp.ambient, lamp.zenith, lamp.horizon)
-    shadow = cast_shadows(mesh, lamp.sun, pose[:3, 3])
-    picture = colour_image(mesh, visibility, view, studio.ground, GROUND_TEXEL, shadow, light)
+    shadow = studio.shade_around(pose[:3, 3], mesh.of_objects())
+    picture = colour_image(mesh, visibility, view, studio.ground, GROUND_TEXEL, shadow,
+                           studio.clouds, light)
     name = _record_data(studio, camera.name, index, moment, pose, "jpg", records,
                         (camera.width, camera.height))
     _save(out / name, ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -199,10 +228,15 @@ def _annotate(studio: Studio, index: int, t: float, cloud: np.ndarray, alone: np
 def points_in_box(cloud: np.ndarray, centre: np.ndarray, size: tuple[float, float, float],
                   yaw: float) -> int:
     """How many points [P, 3] lie inside an upright box (length, width, height)."""
-    offset = cloud - centre
-    near = offset[np.abs(offset[:, :2]).max(axis=1) < sum(size[:2])]
-    along = near[:, 0] * np.cos(yaw) + near[:, 1] * np.sin(yaw)
-    across = near[:, 1] * np.cos(yaw) - near[:, 0] * np.sin(yaw)
-    inside = ((np.abs(along) <= size[0] / 2) & (np.abs(across) <= size[1] / 2)
-              & (np.abs(near[:, 2]) <= size[2] / 2))
-    return int(inside.sum())
+    return int(_points_in_box(cloud, centre, np.array(size) / 2, np.cos(yaw), np.sin(yaw)))
+
+
+@compiled
+def _points_in_box(cloud, centre, half, c, s):
+    count = 0
+    for i in range(len(cloud)):
+        x, y = cloud[i, 0] - centre[0], cloud[i, 1] - centre[1]
+        if (abs(c * x + s * y) <= half[0] and abs(c * y - s * x) <= half[1]
+                and abs(cloud[i, 2] - centre[2]) <= half[2]):
+            count += 1
+    return count

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from bevdepth_plus.synthetic.jit import compiled
 from bevdepth_plus.synthetic.mesh import Material, Mesh
 
 # An HDL-32E as in nuScenes: ring 0 lowest, 1.33 degrees apart, about 1085 shots a turn.
@@ -61,7 +61,7 @@ def scan(mesh: Mesh, world_T_lidar: np.ndarray,  # noqa: N803
     return cloud[kept].astype(np.float32)
 
 
-@njit(cache=True)
+@compiled
 def _cast(points, counts, beams, ranges, hits, cosines):
     """Shortens ``ranges`` [A, R] where a face is nearer, and notes which."""
     columns, rings = ranges.shape

@@ -57,6 +57,15 @@ class Mesh:
         owners = np.full(len(self.counts), owner, np.int32)
         return Mesh(vertices, self.counts, self.colours, self.materials, owners)
 
+    def where(self, keep: np.ndarray) -> Mesh:
+        """Only the faces where ``keep`` [F] is true."""
+        return Mesh(self.vertices[keep], self.counts[keep], self.colours[keep],
+                    self.materials[keep], self.owners[keep])
+
+    def of_objects(self) -> Mesh:
+        """Only the faces that belong to an object."""
+        return self.where(self.owners >= 0)
+
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest corner, [3] each."""
         used = np.arange(MAX_VERTICES) < self.counts[:, None]

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from bevdepth_plus.synthetic.jit import compiled, compiled_lean
 from bevdepth_plus.synthetic.mesh import MAX_VERTICES, Mesh
 from bevdepth_plus.synthetic.shade import ground_colour, shade_face, sky_colour
 
@@ -65,12 +65,12 @@ def find_visible(mesh: Mesh, view: CameraView, objects: int, samples: int = SAMP
     alone = np.zeros(objects, np.int64)
     _rasterise(points, mesh.counts, mesh.owners, k[0, 0] * samples, k[1, 1] * samples,
                k[0, 2] * samples, k[1, 2] * samples, faces, inverse_depth, alone)
-    owners = np.append(mesh.owners, -1)[faces]
-    seen = np.bincount(owners[owners >= 0], minlength=objects)
+    seen = np.zeros(objects, np.int64)
+    _count(faces, mesh.owners, seen)
     return Visibility(faces, inverse_depth, alone, seen)
 
 
-@njit(cache=True)
+@compiled
 def _clip_near(polygon, count, out):
     """Cuts a polygon at z = NEAR; returns how many vertices are left in ``out``."""
     n = 0
@@ -88,7 +88,7 @@ def _clip_near(polygon, count, out):
     return n
 
 
-@njit(cache=True)
+@compiled
 def _rasterise(points, counts, owners, fx, fy, cx, cy, faces, inverse_depth, alone):
     height, width = faces.shape
     stamp = np.full((height, width), -1, np.int32)
@@ -144,6 +144,16 @@ def _rasterise(points, counts, owners, fx, fy, cx, cy, faces, inverse_depth, alo
                     faces[row, col] = f
 
 
+@compiled
+def _count(faces, owners, seen):
+    """Adds up the samples of each object."""
+    for row in range(faces.shape[0]):
+        for col in range(faces.shape[1]):
+            face = faces[row, col]
+            if face >= 0 and owners[face] >= 0:
+                seen[owners[face]] += 1
+
+
 def exact_depth(mesh: Mesh, view: CameraView) -> np.ndarray:
     """Depth along the optical axis at every pixel centre, metres, float64 [H, W]; 0 is sky."""
     inverse = find_visible(mesh, view, int(mesh.owners.max(initial=0)) + 1, samples=1).inverse_depth
@@ -163,6 +173,7 @@ def colour_image(
     ground: tuple[np.ndarray, ...],
     texel: float,
     shadow: tuple[np.ndarray, np.ndarray],
+    clouds: np.ndarray,
     light: np.ndarray,
 ) -> np.ndarray:
     """Colours what was found visible.
@@ -172,8 +183,9 @@ def colour_image(
         visibility: from :func:`find_visible` with the same mesh and view.
         view: the camera.
         ground: the painted ground and its halved copies, uint8 RGB.
-        texel: metres a texel of the first of them.
-        shadow: float32 brightness map [S, S] of the ground and its (x, y, texel).
+        texel: metres a texel of the first of them, and of the shadow map.
+        shadow: uint8 [rows, columns], 255 in the shade, and the (x, y) of its corner.
+        clouds: float32 [S, S], see :func:`bevdepth_plus.synthetic.shade.cloud_tile`.
         light: [5, 3], see :func:`bevdepth_plus.synthetic.shade.pack_light`.
 
     Returns:
@@ -184,7 +196,8 @@ def colour_image(
     frames = face_frames(mesh)
     _colour(visibility.faces, np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]]),
             np.ascontiguousarray(view.world_T_cam), frames, mesh.colours, mesh.materials,
-            ground, texel, shadow[0], shadow[1], light, image)
+            ground, texel, shadow[0], shadow[1], clouds, light, image,
+            np.empty(3), np.empty(3))
     return image
 
 
@@ -198,9 +211,9 @@ def face_frames(mesh: Mesh) -> np.ndarray:
     return np.stack([p[:, 0], u, np.cross(normal, u), normal], axis=1)
 
 
-@njit(cache=True)
-def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, texel, shadow,
-                  shadow_frame, light, out):
+@compiled_lean
+def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, texel, shaded,
+                  corner, clouds, light, out):
     """Colour (RGB 0..1) of the ray through image point (x, y)."""
     cx, cy = (x - camera[2]) / camera[0], (y - camera[3]) / camera[1]
     rx = pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2]
@@ -210,19 +223,17 @@ def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, 
     if face >= 0:
         shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, out)
     elif rz < -1e-6:
-        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shadow, shadow_frame,
-                      light, out)
+        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shaded, corner, light,
+                      out)
     else:
-        sky_colour(rx, ry, rz, light, out)
+        sky_colour(rx, ry, rz, clouds, light, out)
 
 
-@njit(cache=True)
-def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shadow, shadow_frame,
-            light, image):
+@compiled_lean
+def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shaded, corner, clouds,
+            light, image, out, total):
     height, width = image.shape[:2]
     k = faces.shape[0] // height
-    out = np.empty(3)
-    total = np.empty(3)
     for row in range(height):
         for col in range(width):
             first = faces[row * k, col * k]
@@ -232,14 +243,15 @@ def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shad
                     same = same and faces[row * k + i, col * k + j] == first
             if same:
                 _shade_sample(first, col + 0.5, row + 0.5, camera, pose, frames, colours,
-                              materials, ground, texel, shadow, shadow_frame, light, total)
+                              materials, ground, texel, shaded, corner, clouds, light, total)
             else:
                 total[:] = 0.0
                 for i in range(k):
                     for j in range(k):
                         _shade_sample(faces[row * k + i, col * k + j], col + (j + 0.5) / k,
                                       row + (i + 0.5) / k, camera, pose, frames, colours,
-                                      materials, ground, texel, shadow, shadow_frame, light, out)
+                                      materials, ground, texel, shaded, corner, clouds, light,
+                                      out)
                         for c in range(3):
                             total[c] += out[c] / (k * k)
             for c in range(3):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 STEP = 0.25  # metres between centreline samples
+MARGIN = 70.0  # metres of map around the centreline
 LANE_WIDTH = 3.5
 BIKE_LANE_WIDTH = 1.8
 PARKING_WIDTH = 3.2
@@ -33,9 +34,8 @@ class Road:
         self._x = np.concatenate([[0], np.cumsum((dx[1:] + dx[:-1]) / 2)])
         self._y = np.concatenate([[0], np.cumsum((dy[1:] + dy[:-1]) / 2)])
         # global coordinates are positive in nuScenes, and map masks rely on it
-        margin = 120.0
-        self._x += margin - self._x.min()
-        self._y += margin - self._y.min()
+        self._x += MARGIN - self._x.min()
+        self._y += MARGIN - self._y.min()
 
     @property
     def lanes_end(self) -> float:
@@ -55,7 +55,7 @@ class Road:
     @property
     def size(self) -> tuple[float, float]:
         """Width and height of the area the map covers, from (0, 0), metres."""
-        return float(self._x.max() + 120.0), float(self._y.max() + 120.0)
+        return float(self._x.max()) + MARGIN, float(self._y.max()) + MARGIN
 
     def locate(
         self, s: float | np.ndarray, d: float | np.ndarray

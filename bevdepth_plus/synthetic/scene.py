@@ -100,10 +100,7 @@ class Scene:
                 parts.append(item.mesh.placed(x, y, yaw, index))
         centres = self.scenery.vertices[:, 0, :2]
         keep = np.hypot(*(centres - near[:2]).T) < radius + 60.0
-        scenery = Mesh(self.scenery.vertices[keep], self.scenery.counts[keep],
-                       self.scenery.colours[keep], self.scenery.materials[keep],
-                       self.scenery.owners[keep])
-        return merged([*parts, scenery])
+        return merged([*parts, self.scenery.where(keep)])
 
 
 def seed_for(*parts: object) -> int:
@@ -143,7 +140,7 @@ def _light(rng: np.random.Generator) -> Light:
     warmth = rng.uniform(0, 1)
     cloudy = rng.uniform(0, 1)
     sun_colour = (1.0 - 0.45 * cloudy) * np.array([1.0, 0.96 - 0.08 * warmth, 0.9 - 0.2 * warmth])
-    ambient = np.array([0.42, 0.46, 0.52]) * (0.9 + 0.35 * cloudy)
+    ambient = np.array([0.47, 0.51, 0.57]) * (0.9 + 0.35 * cloudy)
     blue, grey = np.array([0.30, 0.52, 0.85]), np.array([0.66, 0.70, 0.75])
     zenith = blue * (1 - cloudy) + grey * cloudy
     horizon = np.array([0.80, 0.86, 0.92]) * (1 - 0.1 * warmth)
@@ -159,7 +156,8 @@ class _Planner:
         self.duration, self.rng = duration, rng
         self.times = np.arange(0.0, duration + 0.26, 0.25)
         self.objects: list[SceneObject] = []
-        self._corners: list[np.ndarray] = []
+        self._corners: list[np.ndarray] = []  # [T, 4, 2] of everything placed
+        self._centres: list[np.ndarray] = []  # [T, 2]
         self._add_footprint(0.0, ego_d, 0.0, 1, ego_flow, EGO_SIZE, EGO_CENTRE)
 
     def populate(self) -> list[SceneObject]:
@@ -186,7 +184,7 @@ class _Planner:
         reach = flow.travelled(self.duration)
         first, last = (low - reach, high) if direction > 0 else (low, high + reach)
         s = first + rng.uniform(0, 15)
-        deck = _Deck(["car"] * 5 + ["truck", "bus", "motorcycle", "rig", "construction_vehicle"],
+        deck = _Deck(["car"] * 4 + ["truck", "bus", "motorcycle", "rig", "construction_vehicle"],
                      rng)
         while s < last:
             kind = deck.draw()
@@ -213,13 +211,13 @@ class _Planner:
         deck = _Deck(["bicycle", "bicycle", "motorcycle"], rng)
         while s < last:
             self._place(deck.draw(), s, d + rng.uniform(-0.25, 0.25), direction, flow, active=True)
-            s += rng.uniform(14.0, 40.0)
+            s += rng.uniform(18.0, 45.0)
 
     def _parking(self, side: int, low: float, high: float) -> None:
         rng = self.rng
         d, direction = side * (self.road.lanes_end + 1.8 + 1.55), -side
-        deck = _Deck(["car"] * 4 + ["gap"] * 4 + ["truck", "trailer", "bus", "site", "cones",
-                                                  "barriers"], rng)
+        deck = _Deck(["car"] * 4 + ["gap"] * 5 + ["site"] * 2
+                     + ["truck", "trailer", "bus", "cones", "barriers"], rng)
         s = low + rng.uniform(0, 6)
         while s < high:
             kind = deck.draw()
@@ -247,7 +245,7 @@ class _Planner:
         """A construction site in the parking lane; returns where it ends."""
         rng, direction = self.rng, -side
         self._place("barrier", s + 0.4, d, direction, turn=rng.choice([0.0, np.pi]))
-        for step in (1.8, 5.0, 8.5):
+        for step in (2.2, 8.8):
             self._place("traffic_cone", s + step, d - side * 1.75, direction)
         if rng.random() < 0.6:
             self._place("pedestrian", s + 1.9, d + rng.uniform(-0.5, 0.8), direction,
@@ -265,7 +263,7 @@ class _Planner:
             while s < high:
                 self._place("pedestrian", s, side * (kerb + offset + rng.uniform(-0.12, 0.12)),
                             direction, flow, active=True)
-                s += rng.choice([1.2, rng.uniform(18, 60)], p=[0.2, 0.8])
+                s += rng.choice([1.2, rng.uniform(25, 80)], p=[0.2, 0.8])
         s = low + rng.uniform(0, 15)
         deck = _Deck(["bicycle", "pedestrian", "motorcycle", "pedestrian", "traffic_cone"], rng)
         while s < high:
@@ -273,7 +271,7 @@ class _Planner:
             turn = rng.uniform(-np.pi, np.pi) if kind == "pedestrian" else rng.normal(0, 0.1)
             self._place(kind, s, side * (kerb + 3.2 + rng.uniform(-0.1, 0.3)),
                         int(rng.choice([-1, 1])), turn=turn)
-            s += rng.uniform(8.0, 20.0)
+            s += rng.uniform(12.0, 30.0)
 
     def _size(self, class_name: str, rider: bool = False) -> tuple[float, float, float]:
         base = np.array(CLASS_SIZE[class_name])
@@ -291,9 +289,9 @@ class _Planner:
         rider = active and class_name in RIDER_HEIGHT
         size = size or self._size(class_name, rider)
         turn = float(turn) + (np.pi if direction < 0 else 0.0)
-        mesh = object_mesh(class_name, size, active, self.rng)
         if not self._add_footprint(s, d, turn, direction, flow, size[:2]):
             return None
+        mesh = object_mesh(class_name, size, active, self.rng)
         item = SceneObject(class_name, size, float(s), float(d), turn, direction, flow,
                            flow is STILL, rider, mesh)
         self.objects.append(item)
@@ -311,9 +309,14 @@ class _Planner:
         c, sn = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
         corners = np.stack([x[:, None] + c * local[:, 0] - sn * local[:, 1],
                             y[:, None] + sn * local[:, 0] + c * local[:, 1]], axis=-1)
-        if any(_ever_overlap(corners, other) for other in self._corners):
-            return False
+        centres = corners.mean(axis=1)
+        if self._corners:
+            gaps = np.abs(np.stack(self._centres) - centres).max(axis=2)
+            for other in np.flatnonzero((gaps < 16.0).any(axis=1)):
+                if _ever_overlap(corners, self._corners[other]):
+                    return False
         self._corners.append(corners)
+        self._centres.append(centres)
         return True
 
 
@@ -331,11 +334,6 @@ class _Deck:
 
 def _ever_overlap(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two moving rectangles [T, 4, 2] overlap at any time (separating axes)."""
-    gap = np.abs(a.mean(axis=1) - b.mean(axis=1)).max(axis=1)
-    near = gap < 16.0
-    if not near.any():
-        return False
-    a, b = a[near], b[near]
     overlap = np.ones(len(a), bool)
     for box in (a, b):
         for k in (0, 1):

@@ -124,18 +124,23 @@ def ground_picture(road: Road, seed: int, texel: float) -> np.ndarray:
         fill(side * edge, side * road.kerb, (96, 95, 95))
         fill(side * (road.lanes_end + 0.12), side * (edge - 0.12), (88, 98, 90))
     _lane_marks(picture, road, texel)
-    grain = _noise(rng, height, width)
-    return np.clip(picture * grain[..., None], 0, 255).astype(np.uint8)
+    _add_grain(picture, rng)
+    return picture
 
 
-def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Brightness factors around 1: fine grain over slow patches."""
-    fine = rng.normal(1.0, 0.045, (height, width)).astype(np.float32)
+def _add_grain(picture: np.ndarray, rng: np.random.Generator, tile: int = 1024) -> None:
+    """Brightens and darkens in place: fine grain over slow patches, repeated in tiles."""
+    grain = rng.normal(1.0, 0.045, (tile, tile)).astype(np.float32)
     for cell, strength in ((8, 0.05), (64, 0.08)):
-        coarse = rng.normal(0, strength, (height // cell + 2, width // cell + 2))
-        fine += cv2.resize(coarse.astype(np.float32), (width, height),
-                           interpolation=cv2.INTER_LINEAR)
-    return fine
+        coarse = rng.normal(0, strength, (tile // cell, tile // cell)).astype(np.float32)
+        wrapped = np.pad(coarse, 1, mode="wrap")
+        fine = cv2.resize(wrapped, None, fx=cell, fy=cell, interpolation=cv2.INTER_LINEAR)
+        grain += fine[cell:-cell, cell:-cell]
+    for row in range(0, picture.shape[0], tile):
+        for col in range(0, picture.shape[1], tile):
+            part = picture[row: row + tile, col: col + tile]
+            factor = grain[: part.shape[0], : part.shape[1], None]
+            part[:] = np.clip(part * factor, 0, 255).astype(np.uint8)
 
 
 def _lane_marks(picture: np.ndarray, road: Road, texel: float) -> None:

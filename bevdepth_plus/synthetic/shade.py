@@ -6,8 +6,8 @@ import math
 
 import cv2
 import numpy as np
-from numba import njit
 
+from bevdepth_plus.synthetic.jit import compiled, compiled_lean
 from bevdepth_plus.synthetic.mesh import Material, Mesh
 
 HAZE_LENGTH = 320.0  # metres after which 63 % of the light is haze
@@ -15,9 +15,7 @@ MATTE, PAINT, GLASS = int(Material.MATTE), int(Material.PAINT), int(Material.GLA
 FACADE, FOLIAGE = int(Material.FACADE), int(Material.FOLIAGE)
 STRIPES, LAMP, RIBS = int(Material.STRIPES), int(Material.LAMP), int(Material.RIBS)
 
-SHADOW_TEXEL = 0.125  # metres
 SHADOW_REACH = 70.0  # metres around the ego vehicle
-SHADE = 0.52  # brightness of shaded ground
 
 
 def pack_light(sun: np.ndarray, sun_colour: np.ndarray, ambient: np.ndarray,
@@ -36,34 +34,63 @@ def ground_levels(picture: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.ascontiguousarray(v) for v in levels)
 
 
-def cast_shadows(mesh: Mesh, sun: np.ndarray,
-                 centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness of the ground around a point, with the shadows of all faces.
+def cast_shadows(mesh: Mesh, sun: np.ndarray, shaded: np.ndarray, corner: np.ndarray,
+                 texel: float) -> None:
+    """Draws the shadows of all faces into a map of the ground.
 
     Args:
         mesh: faces in world coordinates.
         sun: [3], unit vector towards the sun.
-        centre: [3], middle of the map.
-
-    Returns:
-        float32 [S, S] (rows y, columns x) and (x, y of its corner, metres a texel).
+        shaded: uint8 [rows (y), columns (x)], set to 255 in the shade.
+        corner: (x, y) of the map's first texel.
+        texel: metres.
     """
-    size = int(2 * SHADOW_REACH / SHADOW_TEXEL)
-    corner = centre[:2] - SHADOW_REACH
-    fall = mesh.vertices[..., :2] - mesh.vertices[..., 2:] * sun[:2] / sun[2]
-    texels = (fall - corner) / SHADOW_TEXEL
-    low, high = texels.min(axis=1), texels.max(axis=1)
-    inside = (high > 0).all(axis=1) & (low < size).all(axis=1)
-    shaded = np.zeros((size, size), np.uint8)
-    fixed = np.round(np.clip(texels, -2e4, 2e4) * 16 - 8).astype(np.int32)
-    for f in np.flatnonzero(inside):
-        cv2.fillConvexPoly(shaded, fixed[f, : mesh.counts[f]], 255, cv2.LINE_8, 4)
-    soft = cv2.blur(shaded, (5, 5)).astype(np.float32) / 255
-    frame = np.array([corner[0], corner[1], SHADOW_TEXEL])
-    return 1.0 - (1.0 - SHADE) * soft, frame
+    fall = mesh.vertices[..., :2] - mesh.vertices[..., 2:] * (sun[:2] / sun[2])
+    _fill((fall - corner) / texel, mesh.counts, shaded)
 
 
-@njit(cache=True)
+@compiled
+def _fill(polygons, counts, picture):
+    """Sets 255 wherever a texel's centre lies in one of the convex polygons [F, V, 2]."""
+    height, width = picture.shape
+    for f in range(len(counts)):
+        p, n = polygons[f], counts[f]
+        low, high = p[0, 1], p[0, 1]
+        for i in range(1, n):
+            low, high = min(low, p[i, 1]), max(high, p[i, 1])
+        first = int(math.ceil(max(low, 0.0) - 0.5))
+        last = int(math.floor(min(high, float(height)) - 0.5))
+        for row in range(max(first, 0), min(last, height - 1) + 1):
+            y = row + 0.5
+            left, right = 1e30, -1e30
+            for i in range(n):
+                j = (i + 1) % n
+                if (p[i, 1] <= y) != (p[j, 1] <= y):
+                    x = p[i, 0] + (y - p[i, 1]) / (p[j, 1] - p[i, 1]) * (p[j, 0] - p[i, 0])
+                    left, right = min(left, x), max(right, x)
+            if right < 0 or left > width:
+                continue
+            start = max(int(math.ceil(max(left, 0.0) - 0.5)), 0)
+            stop = min(int(math.ceil(min(right, float(width)) - 0.5)), width)
+            for col in range(start, stop):
+                picture[row, col] = 255
+
+
+def cloud_tile(seed: int, size: int = 256) -> np.ndarray:
+    """Cover 0..1 of thin clouds, float32 [size, size], which repeats without a seam."""
+    rng = np.random.default_rng(seed)
+    frequency = np.fft.fftfreq(size)
+    radius = np.hypot(frequency[:, None], frequency[None, :])
+    radius[0, 0] = 1.0
+    spectrum = np.fft.fft2(rng.normal(size=(size, size))) / radius**1.7
+    spectrum[radius < 2.5 / size] = 0.0
+    field = np.real(np.fft.ifft2(spectrum))
+    field /= field.std()
+    cover = np.clip(0.45 * (field + rng.uniform(-0.9, 0.4)), 0.0, 0.85)
+    return np.ascontiguousarray(cover, np.float32)
+
+
+@compiled_lean
 def _hash(i, j):
     """A repeatable number in 0..1 for two integers."""
     h = (i * 374761393 + j * 668265263) & 0xFFFFFFFF
@@ -71,41 +98,40 @@ def _hash(i, j):
     return ((h ^ (h >> 16)) & 0xFFFF) / 65535.0
 
 
-@njit(cache=True)
+@compiled_lean
 def _add_haze(distance, light, out):
     clear = math.exp(-distance / HAZE_LENGTH)
     for c in range(3):
         out[c] = clear * out[c] + (1.0 - clear) * light[4, c]
 
 
-@njit(cache=True)
-def sky_colour(rx, ry, rz, light, out):
+@compiled_lean
+def sky_colour(rx, ry, rz, clouds, light, out):
     """Gradient from horizon to zenith with thin clouds and a glow around the sun."""
-    length = math.sqrt(rx * rx + ry * ry + rz * rz)
-    up = max(rz / length, 0.0)
-    blend = min(1.0, up * 2.2) ** 0.6
-    glow = max(0.0, (rx * light[0, 0] + ry * light[0, 1] + rz * light[0, 2]) / length) ** 24
-    cloud = 0.0
-    if up > 0.02:
-        # two octaves of value noise on a plane high above
-        x, y = rx / (rz + 0.12 * length) * 1.6, ry / (rz + 0.12 * length) * 1.6
-        for octave in range(3):
-            fx, fy = math.floor(x), math.floor(y)
-            ax, ay = x - fx, y - fy
-            ax, ay = ax * ax * (3 - 2 * ax), ay * ay * (3 - 2 * ay)
-            i, j = int(fx), int(fy)
-            value = ((_hash(i, j) * (1 - ax) + _hash(i + 1, j) * ax) * (1 - ay)
-                     + (_hash(i, j + 1) * (1 - ax) + _hash(i + 1, j + 1) * ax) * ay)
-            cloud += value / (1 << octave)
-            x, y = x * 2.03 + 17.0, y * 2.03 + 5.0
-        cloud = min(max((cloud - 0.85) * 1.5, 0.0), 0.75) * min(1.0, up * 6.0)
+    inverse = 1.0 / math.sqrt(rx * rx + ry * ry + rz * rz)
+    up = max(rz * inverse, 0.0)
+    blend = math.sqrt(min(1.0, up * 2.2))
+    glow = max(0.0, (rx * light[0, 0] + ry * light[0, 1] + rz * light[0, 2]) * inverse)
+    glow = glow * glow * glow * glow
+    glow = glow * glow * glow * glow
+    # the clouds lie on a plane high above
+    size = clouds.shape[0]
+    reach = 40.0 * inverse / (up + 0.10)
+    x, y = rx * reach + 1024.0 * size, ry * reach + 1024.0 * size
+    i, j = int(x), int(y)
+    ax, ay = x - i, y - j
+    i, j = i % size, j % size
+    i1, j1 = (i + 1) % size, (j + 1) % size
+    cloud = ((clouds[j, i] * (1 - ax) + clouds[j, i1] * ax) * (1 - ay)
+             + (clouds[j1, i] * (1 - ax) + clouds[j1, i1] * ax) * ay)
+    cloud *= min(1.0, up * 6.0)
     for c in range(3):
         base = (1.0 - blend) * light[4, c] + blend * light[3, c]
         base = base * (1.0 - cloud) + 0.97 * cloud
         out[c] = min(base + 0.35 * glow, 1.0)
 
 
-@njit(cache=True)
+@compiled_lean
 def _sample(picture, x, y, out):
     """Bilinear sample; texel centres sit at integers + 0.5."""
     height, width = picture.shape[:2]
@@ -120,19 +146,34 @@ def _sample(picture, x, y, out):
         out[c] = (top * (1 - ay) + low * ay) / 255.0
 
 
-@njit(cache=True)
-def ground_colour(ox, oy, oz, rx, ry, rz, focal, levels, texel, shadow, shadow_frame, light, out):
+@compiled_lean
+def _is_shaded(shaded, corner, texel, x, y):
+    """Share 0..1 of shade at a ground point, bilinear."""
+    u, v = (x - corner[0]) / texel - 0.5, (y - corner[1]) / texel - 0.5
+    if not (0 <= u < shaded.shape[1] - 1 and 0 <= v < shaded.shape[0] - 1):
+        return 0.0
+    i, j = int(u), int(v)
+    ax, ay = u - i, v - j
+    top = shaded[j, i] * (1 - ax) + shaded[j, i + 1] * ax
+    low = shaded[j + 1, i] * (1 - ax) + shaded[j + 1, i + 1] * ax
+    return (top * (1 - ay) + low * ay) / 255.0
+
+
+@compiled_lean
+def ground_colour(ox, oy, oz, rx, ry, rz, focal, levels, texel, shaded, corner, light, out):
     """Painted ground where the ray meets z = 0."""
     t = -oz / rz
     x, y = ox + t * rx, oy + t * ry
     length = math.sqrt(rx * rx + ry * ry + rz * rz)
     distance = t * length
-    # footprint of a pixel: across, and much longer along the view
+    # footprint of a pixel: across, and much longer along the view; the level lies between
     across = distance / focal
-    along = across * length / max(-rz, 1e-3)
-    level = math.log2(max(math.sqrt(across * min(along, 12.0 * across)) / texel, 1.0))
-    index = min(int(level + 0.5), len(levels) - 1)
-    scale = texel * (1 << index)
+    stretch = min(length / -rz, 6.0)
+    blurred = across * across * stretch / (texel * texel)
+    index = 0
+    while blurred > 2.0 and index < len(levels) - 1:
+        blurred *= 0.25
+        index += 1
     picture = levels[0]
     if index == 1:
         picture = levels[1]
@@ -144,21 +185,16 @@ def ground_colour(ox, oy, oz, rx, ry, rz, focal, levels, texel, shadow, shadow_f
         picture = levels[4]
     elif index == 5:
         picture = levels[5]
+    scale = texel * (1 << index)
     _sample(picture, x / scale, y / scale, out)
-    u = (x - shadow_frame[0]) / shadow_frame[2]
-    v = (y - shadow_frame[1]) / shadow_frame[2]
-    lit = 1.0
-    if 0 <= u < shadow.shape[1] - 1 and 0 <= v < shadow.shape[0] - 1:
-        i, j = int(u), int(v)
-        lit = shadow[j, i]
+    shade = _is_shaded(shaded, corner, texel, x, y)
     for c in range(3):
-        strength = light[2, c] + light[1, c] * max(light[0, 2], 0.0) * (lit - SHADE) / (1 - SHADE)
-        strength *= 0.75 + 0.25 * lit
-        out[c] = out[c] * strength
+        strength = light[2, c] * (1.0 - 0.12 * shade) + light[1, c] * light[0, 2] * (1.0 - shade)
+        out[c] *= strength
     _add_haze(distance, light, out)
 
 
-@njit(cache=True)
+@compiled_lean
 def shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, out):
     """Colour of a face where the ray from o along r meets its plane."""
     frame = frames[face]
@@ -196,9 +232,8 @@ def shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, 
     if material != LAMP:
         sun = max(0.0, nx * light[0, 0] + ny * light[0, 1] + nz * light[0, 2])
         sky = 0.72 + 0.28 * nz
-        grain = 0.97 + 0.06 * _hash(int(math.floor(u * 9)) + 31 * face, int(math.floor(v * 9)))
         for c in range(3):
-            out[c] *= (light[2, c] * sky + light[1, c] * sun) * grain
+            out[c] *= light[2, c] * sky + light[1, c] * sun
     if mirror > 0:
         up = (rz - 2.0 * facing * nz) / length
         mirror *= 0.5 + 0.5 * (1.0 + facing / length) ** 2
@@ -211,7 +246,7 @@ def shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, 
     _add_haze(abs(t) * length, light, out)
 
 
-@njit(cache=True)
+@compiled_lean
 def _facade(u, v, face, out):
     """Windows in rows; returns how much the point mirrors the sky."""
     storey, bay = 3.1, 2.4 + 0.2 * (face % 5)
