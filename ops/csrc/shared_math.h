@@ -1,10 +1,12 @@
 // The arithmetic that the CPU and the CUDA kernels share, so that CPU tests cover what CUDA runs.
-// No torch, no standard library: g++ and nvcc both compile it.
+// No torch: g++ and nvcc both compile it.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #ifdef __CUDACC__
+#include <cuda_fp16.h>
 #define BEVPOOL_INLINE __host__ __device__ __forceinline__
 #else
 #define BEVPOOL_INLINE inline __attribute__((always_inline))
@@ -34,12 +36,84 @@ struct PixelToGrid {
   float t[3];
 };
 
+// Storage types; arithmetic is in Sum<T>.
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Half {
+  uint16_t bits;
+};
+
+template <typename T>
+struct SumOf {
+  using type = float;
+};
+template <>
+struct SumOf<double> {
+  using type = double;
+};
+template <typename T>
+using Sum = typename SumOf<T>::type;
+
 // Internal linkage: the CPU versions for different instruction sets must not be merged.
 namespace {
 
 // Hostile values (INT_MIN, INT_MAX, beyond the grid) count as outside.
 BEVPOOL_INLINE bool is_inside(int32_t cell, int64_t grid) {
   return cell >= 0 && cell < grid;
+}
+
+template <typename To, typename From>
+BEVPOOL_INLINE To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From), "bit_cast needs equal sizes");
+  To to;
+  memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+BEVPOOL_INLINE float to_sum(float x) { return x; }
+BEVPOOL_INLINE double to_sum(double x) { return x; }
+BEVPOOL_INLINE float to_sum(BFloat16 x) {
+  return bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
+BEVPOOL_INLINE float to_sum(Half x) {
+#ifdef __CUDA_ARCH__
+  return __half2float(__ushort_as_half(x.bits));
+#else
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+  uint32_t magnitude = static_cast<uint32_t>(x.bits & 0x7fffu) << 13;
+  if (magnitude >= 0x0f800000u) return bit_cast<float>(sign | magnitude | 0x7f800000u);
+  // 2^112 moves the exponent bias from 15 to 127 and normalises subnormals.
+  return bit_cast<float>(sign | bit_cast<uint32_t>(bit_cast<float>(magnitude) * 5.192296858534828e33f));
+#endif
+}
+
+BEVPOOL_INLINE void from_sum(float x, float* out) { *out = x; }
+BEVPOOL_INLINE void from_sum(double x, double* out) { *out = x; }
+BEVPOOL_INLINE void from_sum(float x, BFloat16* out) {
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  out->bits = static_cast<uint16_t>(x != x ? 0x7fc0u : rounded);
+}
+BEVPOOL_INLINE void from_sum(float x, Half* out) {
+#ifdef __CUDA_ARCH__
+  out->bits = __half_as_ushort(__float2half_rn(x));
+#else
+  const uint32_t bits = bit_cast<uint32_t>(x);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  uint32_t half;
+  if (magnitude > 0x7f800000u) {
+    half = 0x7e00u;
+  } else if (magnitude >= 0x477ff000u) {  // 65520 and above round to infinity
+    half = 0x7c00u;
+  } else if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 leaves the subnormal's bits
+    half = bit_cast<uint32_t>(bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  } else {
+    half = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
+  }
+  out->bits = static_cast<uint16_t>(sign | half);
+#endif
 }
 
 // Products and sums that no compiler may fuse: CPU and CUDA then agree to the last bit.
