@@ -6,12 +6,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from bevdepth_plus.errors import DataError
@@ -49,13 +49,15 @@ class Settings:
             return nuscenes_rig(self.image_size)
         return load_rig(self.rig, self.image_size)
 
-    def fingerprint(self) -> str:
-        """A hash that differs when any byte of a scene would."""
+    def fingerprint(self) -> dict[str, object]:
+        """What must be equal for two runs to give the same bytes, by option."""
         rig = self.load_rig()
-        parts = [GENERATION, self.seed, self.keyframes, self.depth, rig.ego_T_lidar.tolist()]
+        parts = [rig.ego_T_lidar.tolist()]
         parts += [[c.name, c.width, c.height, c.intrinsics.tolist(), c.ego_T_cam.tolist(), c.delay]
                   for c in rig.cameras]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        rig_hash = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return {"generation": GENERATION, "--seed": self.seed, "--keyframes": self.keyframes,
+                "--depth": self.depth, "--rig or --image-size": rig_hash}
 
 
 def scene_names(version: str, train_scenes: int, val_scenes: int) -> list[str]:
@@ -125,9 +127,11 @@ def _claim(out: Path, settings: Settings) -> Path:
     state = out / _STATE
     note = state / "settings.json"
     if note.exists():
-        if json.loads(note.read_text()) != settings.fingerprint():
-            raise DataError(f"{out}: holds a data set made with other settings; choose another "
-                            "folder or delete this one")
+        made, wanted = json.loads(note.read_text()), settings.fingerprint()
+        differing = [key for key in wanted if made.get(key) != wanted[key]]
+        if differing:
+            raise DataError(f"{out}: holds a data set made with other settings "
+                            f"({', '.join(differing)}); choose another folder or delete this one")
         return state
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: is not an empty folder and holds no synthetic data set; choose "
@@ -153,13 +157,14 @@ def _rendered(tasks: list[tuple], workers: int) -> Iterator[dict]:
         return
     yield _shoot(tasks[0])  # compiles here, so that the workers find it in numba's cache
     context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(tasks) - 1)) as pool:
+    # Ctrl-C reaches the workers too; only this process should speak up
+    with context.Pool(min(workers, len(tasks) - 1), signal.signal,
+                      (signal.SIGINT, signal.SIG_IGN)) as pool:
         yield from pool.imap(_shoot, tasks[1:])
 
 
 def _shoot(task: tuple[str, int, Settings, str]) -> dict:
     name, index, settings, out = task
-    np.seterr(all="ignore")
     return shoot_keyframe(_studio(name, settings), index, Path(out), settings.depth)
 
 

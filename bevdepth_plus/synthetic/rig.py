@@ -140,6 +140,8 @@ class _Reader:
         name = entry.get("name")
         if not isinstance(name, str) or not name.replace("_", "").isalnum():
             raise self.fail(f"{where}.name", f"expected letters, digits and _, got {name!r}")
+        if name == "LIDAR_TOP":
+            raise self.fail(f"{where}.name", "LIDAR_TOP is the LiDAR's name, choose another")
         size = {}
         for key in ("width", "height"):
             value = self.number(entry, where, key)
