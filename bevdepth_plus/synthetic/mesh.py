@@ -82,6 +82,10 @@ class Mesh:
         return Mesh(vertices, self.counts, self.colours, self.materials, self.owners)
 
 
+NOTHING = Mesh(np.zeros((0, MAX_VERTICES, 3)), np.zeros(0, np.int32), np.zeros((0, 3)),
+               np.zeros(0, np.int32), np.zeros(0, np.int32))
+
+
 def merged(meshes: list[Mesh]) -> Mesh:
     """One mesh with the faces of all, in order."""
     return Mesh(

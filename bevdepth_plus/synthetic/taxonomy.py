@@ -50,24 +50,30 @@ CLASS_SIZE: dict[str, tuple[float, float, float]] = {
     "traffic_cone": (0.41, 0.41, 1.07),
     "barrier": (0.50, 2.53, 0.98),
 }
+# Metres from the ego vehicle within which the detection challenge scores a class.
+DETECTION_RANGE: dict[str, float] = {
+    **dict.fromkeys(["car", "truck", "trailer", "bus", "construction_vehicle"], 50.0),
+    **dict.fromkeys(["bicycle", "motorcycle", "pedestrian"], 40.0),
+    **dict.fromkeys(["traffic_cone", "barrier"], 30.0),
+}
 RIDER_HEIGHT: dict[str, float] = {"bicycle": 1.78, "motorcycle": 1.66}
 
 MOVING_SPEED = 0.2  # m/s; slower counts as standing
 
 
-def attribute_of(class_name: str, speed: float, parked: bool, rider: bool) -> str:
+def attribute_of(class_name: str, speed: float, parked: bool, active: bool) -> str:
     """The attribute that agrees with what an object does now; '' where the class has none.
 
     Args:
         class_name: one of the ten detection classes.
         speed: m/s at this moment.
         parked: the object never moves.
-        rider: for cycles, whether somebody sits on it.
+        active: for cycles, whether somebody sits on it.
     """
     if class_name in ("traffic_cone", "barrier"):
         return ""
     if class_name in ("bicycle", "motorcycle"):
-        return "cycle.with_rider" if rider else "cycle.without_rider"
+        return "cycle.with_rider" if active else "cycle.without_rider"
     moving = speed > MOVING_SPEED
     if class_name == "pedestrian":
         return "pedestrian.moving" if moving else "pedestrian.standing"

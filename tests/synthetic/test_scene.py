@@ -7,7 +7,8 @@ import pytest
 
 from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES
 from bevdepth_plus.synthetic.looks import object_mesh
-from bevdepth_plus.synthetic.scene import EGO_CENTRE, EGO_SIZE, Scene, build_scene
+from bevdepth_plus.synthetic.planner import EGO_CENTRE, EGO_SIZE
+from bevdepth_plus.synthetic.scene import Scene, build_scene
 from bevdepth_plus.synthetic.taxonomy import ATTRIBUTES, CATEGORIES, CLASS_CATEGORY, CLASS_SIZE
 
 

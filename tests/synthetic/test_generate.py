@@ -1,0 +1,148 @@
+"""Making a data set: repeatable, resumable, and never half loadable."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nuscenes import NuScenes
+
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.synthetic import generate
+from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names
+
+REPO_ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = Settings(seed=0, keyframes=2, rig="nuscenes", image_size=(96, 54), depth=True)
+SCENES = ["scene-0061", "scene-0103"]
+
+
+def _bytes(root: Path) -> dict[str, str]:
+    """A hash of every file a user gets, by its path."""
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("generate") / "data"
+    assert make_dataset(path, "v1.0-mini", SCENES, SETTINGS, workers=1) == 4
+    return path
+
+
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(
+    root: Path, tmp_path: Path
+) -> None:
+    make_dataset(tmp_path / "data", "v1.0-mini", SCENES, SETTINGS, workers=2)
+    expected = _bytes(root)
+    assert len(expected) > 2 * 2 * (7 + 6)
+    assert _bytes(tmp_path / "data") == expected
+
+
+def test_another_seed_gives_other_pictures(root: Path, tmp_path: Path) -> None:
+    other = Settings(1, 1, "nuscenes", (96, 54), False)
+    make_dataset(tmp_path, "v1.0-mini", SCENES[:1], other)
+    mine = {h for p, h in _bytes(tmp_path).items() if p.startswith("samples")}
+    assert mine.isdisjoint(_bytes(root).values())
+
+
+def test_an_interrupted_run_leaves_nothing_that_loads_and_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "data"
+    real, calls = generate.shoot_keyframe, []
+
+    def interrupted(*args: object) -> dict:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(generate, "shoot_keyframe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_dataset(out, "v1.0-mini", SCENES, SETTINGS)
+    with pytest.raises(AssertionError, match="Database version not found"):
+        NuScenes("v1.0-mini", str(out), verbose=False)
+    assert list((out / "samples").rglob("*.jpg"))
+    monkeypatch.setattr(generate, "shoot_keyframe", real)
+    assert make_dataset(out, "v1.0-mini", SCENES, SETTINGS) == 2  # the second scene only
+    assert _bytes(out) == _bytes(root)
+
+
+def test_tables_cut_short_while_writing_do_not_load(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "data"
+    shutil.copytree(root, out)
+    shutil.rmtree(out / "v1.0-mini")
+
+    def fails(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("bevdepth_plus.synthetic.write.os.rename", fails)
+    with pytest.raises(OSError, match="disk full"):
+        make_dataset(out, "v1.0-mini", SCENES, SETTINGS)
+    assert not (out / "v1.0-mini").exists()
+
+
+def test_a_finished_data_set_grows_without_rendering_again(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    shutil.copytree(root, out)
+    assert make_dataset(out, "v1.0-mini", SCENES, SETTINGS) == 0
+    assert make_dataset(out, "v1.0-mini", [*SCENES, "scene-0553"], SETTINGS) == 2
+    assert len(NuScenes("v1.0-mini", str(out), verbose=False).scene) == 3
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(root: Path) -> None:
+    other = Settings(7, 2, "nuscenes", (96, 54), True)
+    with pytest.raises(DataError, match=r"other settings \(--seed\); choose another folder"):
+        make_dataset(root, "v1.0-mini", SCENES, other)
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "v1.0-mini").mkdir()
+    with pytest.raises(DataError, match="holds no synthetic data set"):
+        make_dataset(tmp_path, "v1.0-mini", SCENES, SETTINGS)
+    assert [p.name for p in tmp_path.iterdir()] == ["v1.0-mini"]
+
+
+def test_scenes_come_from_the_devkits_own_splits() -> None:
+    from nuscenes.utils.splits import mini_train, mini_val, train, val
+
+    assert scene_names("v1.0-mini", 8, 2) == mini_train[:8] + mini_val[:2]
+    assert scene_names("v1.0-trainval", 700, 150) == train + val
+
+
+def _tool(*options: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, REPO_ROOT / "tools/make_synthetic_nuscenes.py", *options]
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--train-scenes", 9], "--train-scenes: v1.0-mini holds 0 to 8 scenes in mini_train, got 9"),
+    (["--val-scenes", 151, "--version", "v1.0-trainval"], "--val-scenes: v1.0-trainval holds 0 to"),
+    (["--train-scenes", 0, "--val-scenes", 0], "at least one scene is needed"),
+    (["--version", "v1.0-test"], "--version: expected one of v1.0-mini, v1.0-trainval"),
+    (["--keyframes", 0], "--keyframes: expected 1 to 100, got 0"),
+    (["--image-size", 8, 8], "--image-size: expected 16 to 8192 pixels, got 8 8"),
+    (["--workers", 0], "--workers: expected at least 1, got 0"),
+    (["--rig", "no_such_rig.yaml"], "no_such_rig.yaml: cannot read the rig file"),
+])
+def test_bad_options_end_in_one_line_and_create_nothing(
+    tmp_path: Path, options: list, message: str
+) -> None:
+    done = _tool(tmp_path / "out", *options)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_the_folder_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    done = _tool(tmp_path / "out")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
