@@ -15,7 +15,10 @@ _RENAMES = (
     (r"backbone\.depth_net\.(context|depth)_se\.(.*)", r"depth_net.\1_gate.\2"),
     (r"backbone\.depth_net\.context_conv\.(.*)", r"depth_net.context_out.\1"),
     (r"backbone\.depth_net\.depth_conv\.([012])\.(.*)", r"depth_net.depth_blocks.\1.\2"),
-    (r"backbone\.depth_net\.depth_conv\.3\.global_avg_pool\.(.*)", r"depth_net.depth_blocks.3.pool.\1"),
+    (
+        r"backbone\.depth_net\.depth_conv\.3\.global_avg_pool\.(.*)",
+        r"depth_net.depth_blocks.3.pool.\1",
+    ),
     (r"backbone\.depth_net\.depth_conv\.3\.conv1\.(.*)", r"depth_net.depth_blocks.3.merge.0.\1"),
     (r"backbone\.depth_net\.depth_conv\.3\.bn1\.(.*)", r"depth_net.depth_blocks.3.merge.1.\1"),
     (r"backbone\.depth_net\.depth_conv\.4\.(.*)", r"depth_net.depth_blocks.4.conv.\1"),
@@ -29,7 +32,12 @@ _ASPP_BRANCH = re.compile(
     r"backbone\.depth_net\.depth_conv\.3\.aspp([1-4])\.(atrous_conv|bn)\.(.*)"
 )
 # Geometry the public code keeps in its state; here it follows from the config.
-_GEOMETRY = {"backbone.voxel_size", "backbone.voxel_coord", "backbone.voxel_num", "backbone.frustum"}
+_GEOMETRY = {
+    "backbone.voxel_size",
+    "backbone.voxel_coord",
+    "backbone.voxel_num",
+    "backbone.frustum",
+}
 
 
 def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,20 +9,20 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import bevdepth_plus.models  # noqa: F401
 import torch
-from bevdepth_plus_ops import frustum_points
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional
 
+import bevdepth_plus.models  # noqa: F401
 from bevdepth_plus.checkpoints import load_official
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.depth_net import camera_parameters
-from bevdepth_plus.official_config import OFFICIAL_CLASSES, model_config
+from bevdepth_plus.official_config import model_config
+from bevdepth_plus_ops import frustum_points
 
 FILES = ("config.json", "official_state_dict.pth", "inputs.pth", "expected.pth")
 # Every 4th depth plane, 2nd row and 2nd column of the frustum is recorded.
@@ -104,9 +104,7 @@ def official_rig(inputs: Mapping[str, Tensor]) -> CameraRig:
 
 def _samples(inputs: Mapping[str, Tensor]) -> Iterator[Det3DDataSample]:
     for index in range(len(inputs["img"])):
-        boxes = LiDARInstance3DBoxes(
-            inputs[f"gt_boxes.{index}"], box_dim=9, origin=(0.5, 0.5, 0.5)
-        )
+        boxes = LiDARInstance3DBoxes(inputs[f"gt_boxes.{index}"], box_dim=9, origin=(0.5, 0.5, 0.5))
         sample = Det3DDataSample()
         sample.gt_instances_3d = InstanceData(
             bboxes_3d=boxes, labels_3d=inputs[f"gt_labels.{index}"]
@@ -116,8 +114,7 @@ def _samples(inputs: Mapping[str, Tensor]) -> Iterator[Det3DDataSample]:
 
 def _fused_bev(model, images: Tensor, rig: CameraRig) -> Tensor:
     bevs = [
-        model.lift_splat(images[:, t], rig.frame(t), rig.frame(0))[0]
-        for t in range(rig.num_frames)
+        model.lift_splat(images[:, t], rig.frame(t), rig.frame(0))[0] for t in range(rig.num_frames)
     ]
     return torch.cat(bevs, dim=1)
 

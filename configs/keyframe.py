@@ -16,9 +16,7 @@ model = dict(
     depth_net=dict(in_channels=4 * 32, mid_channels=64, context_channels=context_channels),
     bev_encoder=dict(
         backbone=dict(in_channels=context_channels, base_channels=bev_channels),
-        neck=dict(
-            in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]
-        ),
+        neck=dict(in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]),
     ),
 )
 

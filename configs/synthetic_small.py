@@ -3,7 +3,7 @@
 _base_ = ["_base_/bevdepth_r50.py", "_base_/nuscenes.py", "_base_/default_runtime.py"]
 
 data_root = "data/synthetic/"
-image_size = (192, 512)
+image_size = (128, 352)
 cell = 0.8
 num_steps = 3000
 
@@ -19,10 +19,9 @@ model = dict(
     depth_net=dict(in_channels=4 * 32, mid_channels=64, context_channels=context_channels),
     bev_encoder=dict(
         backbone=dict(in_channels=context_channels, base_channels=bev_channels),
-        neck=dict(
-            in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]
-        ),
+        neck=dict(in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]),
     ),
+    bbox_head=dict(share_conv_channel=32, separate_head=dict(head_conv=32)),
 )
 
 train_pipeline = _base_.train_pipeline

@@ -54,7 +54,9 @@ def enable_amp(cfg: Config) -> None:
     import torch
 
     if cfg.optim_wrapper.type not in ("OptimWrapper", "AmpOptimWrapper", "AutocastOptimWrapper"):
-        raise DataError(f"--amp does not know optim_wrapper {cfg.optim_wrapper.type!r}; leave it out")
+        raise DataError(
+            f"--amp does not know optim_wrapper {cfg.optim_wrapper.type!r}; leave it out"
+        )
     if torch.cuda.is_available():
         cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     else:

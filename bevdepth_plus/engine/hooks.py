@@ -54,3 +54,35 @@ class MatchingCheckpointHook(Hook):
                 f"the checkpoint is of another model: {len(wrong)} of its tensors are missing or "
                 f"have another shape, first {wrong[0]}; use the config it was trained with"
             )
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """Keep torch's random state in checkpoints, so that a resumed run draws what the other drew.
+
+    mmengine restores weights, optimizer and schedule, and skips the data already seen; dropout
+    would still draw other numbers.
+    """
+
+    _KEY = "torch_random_state"
+
+    def __init__(self) -> None:
+        self._to_restore: dict | None = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint[self._KEY] = dict(cpu=torch.get_rng_state(), cuda=cuda)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if runner._resume:
+            self._to_restore = checkpoint.get(self._KEY)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        if self._to_restore is None:
+            return
+        torch.set_rng_state(self._to_restore["cpu"].cpu())
+        if self._to_restore["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._to_restore["cuda"]])
+        self._to_restore = None

@@ -22,7 +22,8 @@ class BEVGrid:
         for name, (lower, upper, cell) in zip("xyz", self.axes, strict=True):
             if not lower < upper or cell <= 0:
                 raise ValueError(
-                    f"BEV grid axis {name} needs lower < upper, cell > 0, got {(lower, upper, cell)}"
+                    f"BEV grid axis {name} needs lower < upper and cell > 0, got "
+                    f"{(lower, upper, cell)}"
                 )
 
     @property

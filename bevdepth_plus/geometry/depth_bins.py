@@ -48,7 +48,8 @@ class DepthBins:
         probabilities: Tensor,  # [..., D, H, W]
     ) -> Tensor:
         """Mean depth of the bin distribution (bin centres), metres, ``[..., H, W]``."""
-        centres = self.start + (
-            torch.arange(self.num_bins, device=probabilities.device) + 0.5
-        ) * self.step
+        centres = (
+            self.start
+            + (torch.arange(self.num_bins, device=probabilities.device) + 0.5) * self.step
+        )
         return torch.einsum("...dhw,d->...hw", probabilities, centres.to(probabilities.dtype))

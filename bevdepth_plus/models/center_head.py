@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from mmdet.utils import reduce_mean
 from mmdet3d.models.dense_heads import CenterHead
 from mmdet3d.registry import MODELS
-from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from bevdepth_plus_ops import bev_pool, frustum_cells
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus_ops import bev_pool, frustum_cells
 
 
 @MODELS.register_module()

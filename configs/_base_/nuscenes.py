@@ -46,7 +46,10 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
-        **dataset, ann_file="bevdepth_plus_infos_train.pkl", pipeline=train_pipeline, test_mode=False
+        **dataset,
+        ann_file="bevdepth_plus_infos_train.pkl",
+        pipeline=train_pipeline,
+        test_mode=False,
     ),
 )
 val_dataloader = dict(
