@@ -33,10 +33,15 @@ _SUMS = ("count", "abs_rel", "abs_diff", "sq_rel", "square", "log", "log_square"
 
 
 class DepthSums:
-    """Sums of depth errors per group: ``overall``, each range of true depth, each camera."""
+    """Sums of depth errors per group: ``overall``, each range of true depth, each camera.
+
+    Cells beyond the farthest range are left out everywhere: a model whose bins end at 58 m can only
+    be wrong about a tower at 90 m, and squared errors would speak of nothing else.
+    """
 
     def __init__(self, ranges: Sequence[tuple[float, float]] = DEFAULT_RANGES) -> None:
         self.ranges = tuple((float(near), float(far)) for near, far in ranges)
+        self.farthest = max((far for _, far in self.ranges), default=math.inf)
         self.sums: dict[str, np.ndarray] = {}
 
     def update(
@@ -49,7 +54,7 @@ class DepthSums:
 
         Raises:
             ValueError: shapes disagree.
-        DataError: a prediction that would count is not finite.
+            DataError: a prediction that would count is not finite.
         """
         pred, target = np.asarray(pred, dtype=np.float64), np.asarray(target, dtype=np.float64)
         if pred.shape != target.shape or pred.ndim != 3:
@@ -58,7 +63,7 @@ class DepthSums:
             )
         if cameras is not None and len(cameras) != len(pred):
             raise ValueError(f"{len(cameras)} camera names for {len(pred)} depth maps")
-        valid = np.isfinite(target) & (target > 0)
+        valid = np.isfinite(target) & (target > 0) & (target < self.farthest)
         if not np.isfinite(pred[valid]).all():
             raise DataError("a predicted depth is not finite; check that training did not diverge")
         errors = _errors(pred[valid], target[valid])

@@ -96,3 +96,11 @@ def test_a_prediction_that_is_not_finite_is_refused():
 def test_maps_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"got \(1, 2, 2\) and \(1, 2, 3\)"):
         depth_metrics(np.ones((1, 2, 2)), np.ones((1, 2, 3)))
+
+
+def test_what_lies_beyond_the_farthest_range_is_left_out_everywhere():
+    sums = DepthSums(ranges=((0, 10), (10, 60)))
+    sums.update(np.array([[[5.0, 58.0]]]), np.array([[[5.0, 90.0]]]), ["CAM"])
+    depth = sums.compute()
+    assert depth["overall"]["count"] == depth["by_camera"]["CAM"]["count"] == 1
+    assert depth["overall"]["rmse"] == 0
