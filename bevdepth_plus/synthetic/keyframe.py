@@ -11,20 +11,20 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.synthetic.jit import compiled
-from bevdepth_plus.synthetic.lidar import scan
-from bevdepth_plus.synthetic.mesh import Mesh
-from bevdepth_plus.synthetic.render import CameraView, colour_image, exact_depth, find_visible
-from bevdepth_plus.synthetic.rig import Camera, Rig
-from bevdepth_plus.synthetic.scene import KEYFRAME_PERIOD, Scene, build_scene, seed_for
-from bevdepth_plus.synthetic.scenery import ground_picture
-from bevdepth_plus.synthetic.shade import (
+from bevdepth_plus.synthetic.backdrop import (
     SHADOW_REACH,
     cast_shadows,
     cloud_tile,
     ground_levels,
-    pack_light,
 )
+from bevdepth_plus.synthetic.jit import compiled
+from bevdepth_plus.synthetic.lidar import scan
+from bevdepth_plus.synthetic.mesh import Mesh
+from bevdepth_plus.synthetic.render import CameraView, exact_depth, find_visible
+from bevdepth_plus.synthetic.rig import Camera, Rig
+from bevdepth_plus.synthetic.scene import KEYFRAME_PERIOD, Scene, build_scene, seed_for
+from bevdepth_plus.synthetic.scenery import ground_picture
+from bevdepth_plus.synthetic.shade import colour_image, pack_light
 from bevdepth_plus.synthetic.taxonomy import CLASS_CATEGORY, VISIBILITY
 
 DEPTH_UNIT = 0.01  # metres a step of the 16-bit depth pictures; 0 is no depth (sky)

@@ -61,8 +61,11 @@ def car(rng: np.random.Generator) -> Mesh:
     glass = (GLASS, Material.GLASS)
     b.extruded([(rear[0], 1.00), (front[0], 0.96), (front[1], roof), (rear[1], roof)],
                (-0.86, 0.86), paint, Material.PAINT, {1: glass, 3: glass}, glass, taper=0.14)
-    for x in {0: [0.0], 1: [0.0, -1.2], 2: [0.1, -1.1]}[style]:  # door pillars
-        b.box((x - 0.06, x + 0.06), (-0.865, 0.865), (0.95, 1.15), paint, Material.PAINT)
+    for x in {0: [0.0], 1: [0.0, -1.2], 2: [0.1, -1.1]}[style]:  # door pillars on the lean side
+        for side in (-1, 1):
+            b.face([(x - 0.05, side * 0.866, 0.97), (x + 0.05, side * 0.866, 0.97),
+                    (x + 0.05, side * 0.726, roof), (x - 0.05, side * 0.726, roof)], paint,
+                   Material.PAINT)
     _lamps(b, 2.31, -2.31, 0.86, (0.62, 0.78))
     b.box((2.25, 2.29), (-0.5, 0.5), (0.38, 0.60), DARK)  # grille
     b.box((-2.30, -2.26), (-0.28, 0.28), (0.55, 0.68), (0.9, 0.9, 0.85))  # plate

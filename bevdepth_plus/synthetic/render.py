@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevdepth_plus.synthetic.jit import compiled, compiled_lean
+from bevdepth_plus.synthetic.jit import compiled
 from bevdepth_plus.synthetic.mesh import MAX_VERTICES, Mesh
-from bevdepth_plus.synthetic.shade import ground_colour, shade_face, sky_colour
 
 NEAR = 0.1  # metres; faces are clipped here
 SAMPLES = 2  # per pixel and axis
@@ -164,95 +163,3 @@ def exact_depth(mesh: Mesh, view: CameraView) -> np.ndarray:
     down = rays @ view.world_T_cam[2, :3]
     ground = np.where(down < 0, -view.world_T_cam[2, 3] / np.minimum(down, -1e-9), 0.0)
     return np.where(inverse > 0, 1.0 / np.maximum(inverse, 1e-9), ground)
-
-
-def colour_image(
-    mesh: Mesh,
-    visibility: Visibility,
-    view: CameraView,
-    ground: tuple[np.ndarray, ...],
-    texel: float,
-    shadow: tuple[np.ndarray, np.ndarray],
-    clouds: np.ndarray,
-    light: np.ndarray,
-) -> np.ndarray:
-    """Colours what was found visible.
-
-    Args:
-        mesh: faces in world coordinates.
-        visibility: from :func:`find_visible` with the same mesh and view.
-        view: the camera.
-        ground: the painted ground and its halved copies, uint8 RGB.
-        texel: metres a texel of the first of them, and of the shadow map.
-        shadow: uint8 [rows, columns], 255 in the shade, and the (x, y) of its corner.
-        clouds: float32 [S, S], see :func:`bevdepth_plus.synthetic.shade.cloud_tile`.
-        light: [5, 3], see :func:`bevdepth_plus.synthetic.shade.pack_light`.
-
-    Returns:
-        uint8 [H, W, 3], RGB.
-    """
-    image = np.empty((view.height, view.width, 3), np.uint8)
-    k = view.intrinsics
-    frames = face_frames(mesh)
-    _colour(visibility.faces, np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]]),
-            np.ascontiguousarray(view.world_T_cam), frames, mesh.colours, mesh.materials,
-            ground, texel, shadow[0], shadow[1], clouds, light, image,
-            np.empty(3), np.empty(3))
-    return image
-
-
-def face_frames(mesh: Mesh) -> np.ndarray:
-    """[F, 4, 3]: first vertex, texture axes u and v, unit normal of each face."""
-    p = mesh.vertices
-    u = p[:, 1] - p[:, 0]
-    u /= np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-9)
-    normal = np.cross(u, p[:, 2] - p[:, 0])
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-    return np.stack([p[:, 0], u, np.cross(normal, u), normal], axis=1)
-
-
-@compiled_lean
-def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, texel, shaded,
-                  corner, clouds, light, out):
-    """Colour (RGB 0..1) of the ray through image point (x, y)."""
-    cx, cy = (x - camera[2]) / camera[0], (y - camera[3]) / camera[1]
-    rx = pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2]
-    ry = pose[1, 0] * cx + pose[1, 1] * cy + pose[1, 2]
-    rz = pose[2, 0] * cx + pose[2, 1] * cy + pose[2, 2]
-    ox, oy, oz = pose[0, 3], pose[1, 3], pose[2, 3]
-    if face >= 0:
-        shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, out)
-    elif rz < -1e-6:
-        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shaded, corner, light,
-                      out)
-    else:
-        sky_colour(rx, ry, rz, clouds, light, out)
-
-
-@compiled_lean
-def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shaded, corner, clouds,
-            light, image, out, total):
-    height, width = image.shape[:2]
-    k = faces.shape[0] // height
-    for row in range(height):
-        for col in range(width):
-            first = faces[row * k, col * k]
-            same = True
-            for i in range(k):
-                for j in range(k):
-                    same = same and faces[row * k + i, col * k + j] == first
-            if same:
-                _shade_sample(first, col + 0.5, row + 0.5, camera, pose, frames, colours,
-                              materials, ground, texel, shaded, corner, clouds, light, total)
-            else:
-                total[:] = 0.0
-                for i in range(k):
-                    for j in range(k):
-                        _shade_sample(faces[row * k + i, col * k + j], col + (j + 0.5) / k,
-                                      row + (i + 0.5) / k, camera, pose, frames, colours,
-                                      materials, ground, texel, shaded, corner, clouds, light,
-                                      out)
-                        for c in range(3):
-                            total[c] += out[c] / (k * k)
-            for c in range(3):
-                image[row, col, c] = int(min(max(total[c], 0.0), 1.0) * 255.0 + 0.5)

@@ -1,21 +1,23 @@
-"""Colour of faces, ground and sky under sun and haze; and the shadows on the ground."""
+"""Colour of what a camera sees: faces, ground and sky under sun and haze.
+
+All compiled functions that call each other stay in this one file: numba notices a change of the
+file that holds a function, but not of a function it calls elsewhere.
+"""
 
 from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 
-from bevdepth_plus.synthetic.jit import compiled, compiled_lean
+from bevdepth_plus.synthetic.jit import compiled_lean
 from bevdepth_plus.synthetic.mesh import Material, Mesh
+from bevdepth_plus.synthetic.render import CameraView, Visibility
 
 HAZE_LENGTH = 320.0  # metres after which 63 % of the light is haze
 MATTE, PAINT, GLASS = int(Material.MATTE), int(Material.PAINT), int(Material.GLASS)
 FACADE, FOLIAGE = int(Material.FACADE), int(Material.FOLIAGE)
 STRIPES, LAMP, RIBS = int(Material.STRIPES), int(Material.LAMP), int(Material.RIBS)
-
-SHADOW_REACH = 70.0  # metres around the ego vehicle
 
 
 def pack_light(sun: np.ndarray, sun_colour: np.ndarray, ambient: np.ndarray,
@@ -24,70 +26,96 @@ def pack_light(sun: np.ndarray, sun_colour: np.ndarray, ambient: np.ndarray,
     return np.stack([sun, sun_colour, ambient, zenith, horizon])
 
 
-def ground_levels(picture: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The picture and five copies, each half as large as the one before."""
-    levels = [picture]
-    for _ in range(5):
-        height, width = levels[-1].shape[:2]
-        size = (max(width // 2, 1), max(height // 2, 1))
-        levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))
-    return tuple(np.ascontiguousarray(v) for v in levels)
-
-
-def cast_shadows(mesh: Mesh, sun: np.ndarray, shaded: np.ndarray, corner: np.ndarray,
-                 texel: float) -> None:
-    """Draws the shadows of all faces into a map of the ground.
+def colour_image(
+    mesh: Mesh,
+    visibility: Visibility,
+    view: CameraView,
+    ground: tuple[np.ndarray, ...],
+    texel: float,
+    shadow: tuple[np.ndarray, np.ndarray],
+    clouds: np.ndarray,
+    light: np.ndarray,
+) -> np.ndarray:
+    """Colours what was found visible.
 
     Args:
         mesh: faces in world coordinates.
-        sun: [3], unit vector towards the sun.
-        shaded: uint8 [rows (y), columns (x)], set to 255 in the shade.
-        corner: (x, y) of the map's first texel.
-        texel: metres.
+        visibility: from :func:`find_visible` with the same mesh and view.
+        view: the camera.
+        ground: the painted ground and its halved copies, uint8 RGB.
+        texel: metres a texel of the first of them, and of the shadow map.
+        shadow: uint8 [rows, columns], 255 in the shade, and the (x, y) of its corner.
+        clouds: float32 [S, S], see :func:`bevdepth_plus.synthetic.backdrop.cloud_tile`.
+        light: [5, 3], see :func:`pack_light`.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
     """
-    fall = mesh.vertices[..., :2] - mesh.vertices[..., 2:] * (sun[:2] / sun[2])
-    _fill((fall - corner) / texel, mesh.counts, shaded)
+    image = np.empty((view.height, view.width, 3), np.uint8)
+    k = view.intrinsics
+    frames = face_frames(mesh)
+    _colour(visibility.faces, np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]]),
+            np.ascontiguousarray(view.world_T_cam), frames, mesh.colours, mesh.materials,
+            ground, texel, shadow[0], shadow[1], clouds, light, image,
+            np.empty(3), np.empty(3))
+    return image
 
 
-@compiled
-def _fill(polygons, counts, picture):
-    """Sets 255 wherever a texel's centre lies in one of the convex polygons [F, V, 2]."""
-    height, width = picture.shape
-    for f in range(len(counts)):
-        p, n = polygons[f], counts[f]
-        low, high = p[0, 1], p[0, 1]
-        for i in range(1, n):
-            low, high = min(low, p[i, 1]), max(high, p[i, 1])
-        first = int(math.ceil(max(low, 0.0) - 0.5))
-        last = int(math.floor(min(high, float(height)) - 0.5))
-        for row in range(max(first, 0), min(last, height - 1) + 1):
-            y = row + 0.5
-            left, right = 1e30, -1e30
-            for i in range(n):
-                j = (i + 1) % n
-                if (p[i, 1] <= y) != (p[j, 1] <= y):
-                    x = p[i, 0] + (y - p[i, 1]) / (p[j, 1] - p[i, 1]) * (p[j, 0] - p[i, 0])
-                    left, right = min(left, x), max(right, x)
-            if right < 0 or left > width:
-                continue
-            start = max(int(math.ceil(max(left, 0.0) - 0.5)), 0)
-            stop = min(int(math.ceil(min(right, float(width)) - 0.5)), width)
-            for col in range(start, stop):
-                picture[row, col] = 255
+def face_frames(mesh: Mesh) -> np.ndarray:
+    """[F, 4, 3]: first vertex, texture axes u and v, unit normal of each face."""
+    p = mesh.vertices
+    u = p[:, 1] - p[:, 0]
+    u /= np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-9)
+    normal = np.cross(u, p[:, 2] - p[:, 0])
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    return np.stack([p[:, 0], u, np.cross(normal, u), normal], axis=1)
 
 
-def cloud_tile(seed: int, size: int = 256) -> np.ndarray:
-    """Cover 0..1 of thin clouds, float32 [size, size], which repeats without a seam."""
-    rng = np.random.default_rng(seed)
-    frequency = np.fft.fftfreq(size)
-    radius = np.hypot(frequency[:, None], frequency[None, :])
-    radius[0, 0] = 1.0
-    spectrum = np.fft.fft2(rng.normal(size=(size, size))) / radius**1.7
-    spectrum[radius < 2.5 / size] = 0.0
-    field = np.real(np.fft.ifft2(spectrum))
-    field /= field.std()
-    cover = np.clip(0.45 * (field + rng.uniform(-0.9, 0.4)), 0.0, 0.85)
-    return np.ascontiguousarray(cover, np.float32)
+@compiled_lean
+def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, texel, shaded,
+                  corner, clouds, light, out):
+    """Colour (RGB 0..1) of the ray through image point (x, y)."""
+    cx, cy = (x - camera[2]) / camera[0], (y - camera[3]) / camera[1]
+    rx = pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2]
+    ry = pose[1, 0] * cx + pose[1, 1] * cy + pose[1, 2]
+    rz = pose[2, 0] * cx + pose[2, 1] * cy + pose[2, 2]
+    ox, oy, oz = pose[0, 3], pose[1, 3], pose[2, 3]
+    if face >= 0:
+        shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, out)
+    elif rz < -1e-6:
+        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shaded, corner, light,
+                      out)
+    else:
+        sky_colour(rx, ry, rz, clouds, light, out)
+
+
+@compiled_lean
+def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shaded, corner, clouds,
+            light, image, out, total):
+    height, width = image.shape[:2]
+    k = faces.shape[0] // height
+    for row in range(height):
+        for col in range(width):
+            first = faces[row * k, col * k]
+            same = True
+            for i in range(k):
+                for j in range(k):
+                    same = same and faces[row * k + i, col * k + j] == first
+            if same:
+                _shade_sample(first, col + 0.5, row + 0.5, camera, pose, frames, colours,
+                              materials, ground, texel, shaded, corner, clouds, light, total)
+            else:
+                total[:] = 0.0
+                for i in range(k):
+                    for j in range(k):
+                        _shade_sample(faces[row * k + i, col * k + j], col + (j + 0.5) / k,
+                                      row + (i + 0.5) / k, camera, pose, frames, colours,
+                                      materials, ground, texel, shaded, corner, clouds, light,
+                                      out)
+                        for c in range(3):
+                            total[c] += out[c] / (k * k)
+            for c in range(3):
+                image[row, col, c] = int(min(max(total[c], 0.0), 1.0) * 255.0 + 0.5)
 
 
 @compiled_lean
@@ -231,7 +259,7 @@ def shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, 
         mirror = _facade(u, v, face, out)
     if material != LAMP:
         sun = max(0.0, nx * light[0, 0] + ny * light[0, 1] + nz * light[0, 2])
-        sky = 0.72 + 0.28 * nz
+        sky = 0.82 + 0.18 * nz
         for c in range(3):
             out[c] *= light[2, c] * sky + light[1, c] * sun
     if mirror > 0:
@@ -241,7 +269,7 @@ def shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, 
             blend = min(1.0, max(0.0, up) * 2.2)
             sky_c = (1 - blend) * light[4, c] + blend * light[3, c]
             if up < -0.02:
-                sky_c = 0.25
+                sky_c = 0.42
             out[c] = (1 - mirror) * out[c] + mirror * sky_c
     _add_haze(abs(t) * length, light, out)
 
