@@ -6,7 +6,8 @@ A folder holds ``config.json``, ``official_state_dict.pth``, ``inputs.pth`` and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,10 +28,29 @@ from bevdepth_plus_ops import frustum_points
 FILES = ("config.json", "official_state_dict.pth", "inputs.pth", "expected.pth")
 # Every 4th depth plane, 2nd row and 2nd column of the frustum is recorded.
 _FRUSTUM_STEPS = (4, 2, 2)
+# What exists for each frame and camera: ours is [B, S, N, ...], a record may hold less.
+_PER_FRAME = ("img_feats", "depthnet_out", "frustum_ego_xyz")
 
 
-def compare_folder(folder: Path) -> dict[str, tuple[float, float]]:
-    """Largest absolute error of each recorded tensor, and the same over its largest value.
+@dataclass(frozen=True)
+class Comparison:
+    """How far our tensor is from the recorded one.
+
+    Attributes:
+        absolute: the largest error; NaN where ours is NaN and the record is not.
+        relative: the same over the record's largest value.
+        compared: entries compared; those recorded as NaN are not.
+        recorded: entries recorded.
+    """
+
+    absolute: float
+    relative: float
+    compared: int
+    recorded: int
+
+
+def compare_folder(folder: Path) -> dict[str, Comparison]:
+    """Compare each recorded tensor with ours.
 
     A box of unknown velocity is recorded as NaN and makes the public code's detection loss NaN;
     ours leaves such a velocity out. NaN entries of the record are therefore not compared.
@@ -54,22 +74,30 @@ def compare_folder(folder: Path) -> dict[str, tuple[float, float]]:
     missing = sorted(set(expected) - set(actual))
     if missing:
         raise ValueError(f"{folder}: recorded tensors our run does not produce: {missing}")
-    return {name: _errors(name, actual[name], expected[name]) for name in expected}
+    for name in _PER_FRAME:
+        if name in expected:
+            actual[name] = _like_record(actual[name], expected[name].shape)
+    return {name: _compare(name, actual[name], expected[name]) for name in expected}
 
 
 def run(model, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Yield our version of every recorded tensor, by its recorded name."""
+    """Yield our version of every recorded tensor, by its recorded name.
+
+    What exists for each frame and camera comes as ``[B, S, N, ...]``, key frame first.
+    """
     rig = official_rig(inputs)
     images = inputs["img"]
     samples = list(_samples(inputs))
+    frames = range(rig.num_frames)
 
-    features = model.extract_feat(images[:, 0])
-    logits, context = model.depth_net(features, camera_parameters(rig)[:, 0])
+    features = [model.extract_feat(images[:, t]) for t in frames]
+    key_parameters = camera_parameters(rig)[:, 0]  # for every frame, as in the public code
+    depth_net_out = [torch.cat(model.depth_net(f, key_parameters), dim=2) for f in features]
     bev, depth = model.forward_bev(images, rig)
-    yield "img_feats", features
-    yield "depthnet_out", torch.cat([logits, context], dim=2).flatten(0, 1)
-    yield "frustum_ego_xyz", _frustum(model, rig)
-    yield "bev_feat", _fused_bev(model, images, rig)
+    yield "img_feats", torch.stack(features, dim=1)
+    yield "depthnet_out", torch.stack(depth_net_out, dim=1)
+    yield "frustum_ego_xyz", torch.stack([_frustum(model, rig.frame(t)) for t in frames], dim=1)
+    yield "bev_feat", _bev_of_all_frames(model, images, rig)
 
     outputs = model.bbox_head([bev])
     for task, (output,) in enumerate(outputs):
@@ -82,7 +110,9 @@ def run(model, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     yield "loss.detection", sum(model.bbox_head.loss_by_feat(outputs, instances).values())
 
     bins = model.view_transform.depth_bins
-    label = nearest_depth(inputs["depth_label"], inputs["depth_label"].shape[-1] // depth.shape[-1])
+    lidar = inputs["depth_label"]
+    lidar = lidar[:, 0] if lidar.ndim == 5 else lidar  # only the key frame is supervised
+    label = nearest_depth(lidar, lidar.shape[-1] // depth.shape[-1])
     index = bins.index(label).flatten()
     one_hot = functional.one_hot(index.clamp(min=0), bins.num_bins) * (index >= 0)[:, None]
     yield "depth_label_onehot", one_hot
@@ -112,7 +142,7 @@ def _samples(inputs: Mapping[str, Tensor]) -> Iterator[Det3DDataSample]:
         yield sample
 
 
-def _fused_bev(model, images: Tensor, rig: CameraRig) -> Tensor:
+def _bev_of_all_frames(model, images: Tensor, rig: CameraRig) -> Tensor:
     bevs = [
         model.lift_splat(images[:, t], rig.frame(t), rig.frame(0))[0] for t in range(rig.num_frames)
     ]
@@ -138,13 +168,24 @@ def _max_objs(expected: Mapping[str, Tensor]) -> int:
     return expected["target.0.mask"].shape[1]
 
 
-def _errors(name: str, actual: Tensor, expected: Tensor) -> tuple[float, float]:
-    """NaN where only our result is NaN; an unknown value recorded as NaN is not compared."""
+def _like_record(frames: Tensor, shape: Sequence[int]) -> Tensor:
+    """Ours of all frames ``[B, S, N, ...]`` in the record's form: key frame or all, flat or not.
+
+    Where nothing fits it is the key frame's, whose shape the error then names.
+    """
+    key = frames[:, 0]
+    forms = (key, key.flatten(0, 1), frames, frames.flatten(0, 2))
+    return next((form for form in forms if form.shape == shape), key)
+
+
+def _compare(name: str, actual: Tensor, expected: Tensor) -> Comparison:
     if actual.shape != expected.shape:
         raise ValueError(f"{name}: ours is {tuple(actual.shape)}, recorded {tuple(expected.shape)}")
     known = ~expected.isnan()
-    if not known.any():
-        return 0.0, 0.0
+    compared = int(known.sum())
+    if not compared:
+        return Comparison(0.0, 0.0, 0, expected.numel())
     actual, expected = actual[known].double(), expected[known].double()
     difference = (actual - expected).abs().max().item()
-    return difference, difference / max(expected.abs().max().item(), 1e-12)
+    relative = difference / max(expected.abs().max().item(), 1e-12)
+    return Comparison(difference, relative, compared, known.numel())
