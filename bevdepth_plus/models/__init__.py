@@ -4,6 +4,7 @@ from bevdepth_plus.models.bev_encoder import BEVEncoder
 from bevdepth_plus.models.center_head import BEVCenterHead
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.models.depth_net import DepthNet
+from bevdepth_plus.models.depth_refinement import DepthRefinement
 from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.temporal_fusion import ConcatFusion
 from bevdepth_plus.models.view_transform import LiftSplat
@@ -14,6 +15,7 @@ __all__ = [
     "BEVEncoder",
     "ConcatFusion",
     "DepthNet",
+    "DepthRefinement",
     "LiftSplat",
     "MultiViewPreprocessor",
 ]

@@ -14,11 +14,16 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
     """Stack a batch of multi-view samples, go from BGR to RGB and normalise on the device.
 
     Args:
-        mean, std: per channel, RGB, 0..255.
+        mean, std: per channel in the network's order, 0..255.
+        to_rgb: False leaves the images in BGR. The public BEVDepth code reads RGB, swaps it for
+            BGR and normalises that with the means of RGB; only for checkpoints trained so.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs) -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], to_rgb: bool = True, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
+        self.to_rgb = to_rgb
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -30,8 +35,8 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         """
         data = self.cast_data(data)
         inputs = {name: _stack(name, tensors) for name, tensors in data["inputs"].items()}
-        images = inputs["img"].flip(2).float()  # BGR to RGB
-        inputs["img"] = (images - self.mean) / self.std
+        images = inputs["img"].flip(2) if self.to_rgb else inputs["img"]
+        inputs["img"] = (images.float() - self.mean) / self.std
         return {"inputs": inputs, "data_samples": data.get("data_samples")}
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.models.depth_refinement import lift_rows, pool_rows
 from bevdepth_plus_ops import bev_pool, frustum_cells
 
 
@@ -28,6 +29,7 @@ class LiftSplat(nn.Module):
             (up to half a stride off; only for converted checkpoints).
         rounding: ``"floor"``, or ``"truncate"`` toward zero as in the public code, which pulls
             points up to one cell outside the grid into its border cells.
+        refinement: config of a :class:`DepthRefinement` of the lifted features before pooling.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class LiftSplat(nn.Module):
         stride: int = 16,
         frustum: str = "centres",
         rounding: str = "floor",
+        refinement: dict | None = None,
     ) -> None:
         super().__init__()
         if frustum not in ("centres", "corners"):
@@ -45,6 +48,7 @@ class LiftSplat(nn.Module):
         self.grid = BEVGrid(**grid)
         self.depth_bins = DepthBins(**depth_bins)
         self.rounding = rounding
+        self.refinement = MODELS.build(refinement) if refinement else None
         height, width = image_size
         rows, columns = height // stride, width // stride
         if frustum == "centres":
@@ -63,7 +67,10 @@ class LiftSplat(nn.Module):
         rig: CameraRig,  # one frame
     ) -> Tensor:
         """BEV features ``[B, C, Y, X]`` in the (augmented) key ego frame."""
-        return bev_pool(depth, context, self.cells(rig), self.grid.bev_size)
+        cells = self.cells(rig)
+        if self.refinement is None:
+            return bev_pool(depth, context, cells, self.grid.bev_size)
+        return pool_rows(self.refinement(lift_rows(depth, context)), cells, self.grid.bev_size)
 
     @torch.no_grad()
     def cells(self, rig: CameraRig) -> Tensor:
