@@ -17,8 +17,9 @@ from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names
 
 def parse_args() -> argparse.Namespace:
     """Command-line options."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("out", type=Path, help="root folder of the data set")
     parser.add_argument("--version", default="v1.0-mini", help="v1.0-mini or v1.0-trainval")
     parser.add_argument("--train-scenes", type=int, default=4)
@@ -26,9 +27,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--keyframes", type=int, default=20, help="per scene, 0.5 s apart")
     parser.add_argument("--rig", default="nuscenes", help="nuscenes or a rig file")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--image-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"),
-                        help="of every camera (default: 800 450 for the nuScenes rig, each "
-                             "camera's own size for a rig file)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="of every camera (default: 800 450 for the nuScenes rig, each "
+        "camera's own size for a rig file)",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--depth", action="store_true", help="write exact depth pictures too")
     return parser.parse_args()
@@ -53,14 +59,18 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {args.out}: cannot write ({error}); run again when that is mended, it "
-              "goes on", file=sys.stderr)
+        print(
+            f"error: {args.out}: cannot write ({error}); run again when that is mended, it goes on",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         return 130
-    print(f"{args.out}: {len(names)} scenes, {rendered} key frames rendered now in "
-          f"{time.monotonic() - started:.0f} s")
+    print(
+        f"{args.out}: {len(names)} scenes, {rendered} key frames rendered now in "
+        f"{time.monotonic() - started:.0f} s"
+    )
     return 0
 
 

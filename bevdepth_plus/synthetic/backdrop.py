@@ -23,8 +23,9 @@ def ground_levels(picture: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.ascontiguousarray(v) for v in levels)
 
 
-def cast_shadows(mesh: Mesh, sun: np.ndarray, shaded: np.ndarray, corner: np.ndarray,
-                 texel: float) -> None:
+def cast_shadows(
+    mesh: Mesh, sun: np.ndarray, shaded: np.ndarray, corner: np.ndarray, texel: float
+) -> None:
     """Draws the shadows of all faces into a map of the ground.
 
     Args:

@@ -53,11 +53,18 @@ class Settings:
         """What must be equal for two runs to give the same bytes, by option."""
         rig = self.load_rig()
         parts = [rig.ego_T_lidar.tolist()]
-        parts += [[c.name, c.width, c.height, c.intrinsics.tolist(), c.ego_T_cam.tolist(), c.delay]
-                  for c in rig.cameras]
+        parts += [
+            [c.name, c.width, c.height, c.intrinsics.tolist(), c.ego_T_cam.tolist(), c.delay]
+            for c in rig.cameras
+        ]
         rig_hash = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        return {"generation": GENERATION, "--seed": self.seed, "--keyframes": self.keyframes,
-                "--depth": self.depth, "--rig or --image-size": rig_hash}
+        return {
+            "generation": GENERATION,
+            "--seed": self.seed,
+            "--keyframes": self.keyframes,
+            "--depth": self.depth,
+            "--rig or --image-size": rig_hash,
+        }
 
 
 def scene_names(version: str, train_scenes: int, val_scenes: int) -> list[str]:
@@ -72,19 +79,23 @@ def scene_names(version: str, train_scenes: int, val_scenes: int) -> list[str]:
         raise DataError(f"--version: expected one of {', '.join(SPLITS)}, got {version}")
     splits = create_splits_scenes()
     names: list[str] = []
-    for split, count, option in zip(SPLITS[version], (train_scenes, val_scenes),
-                                    ("--train-scenes", "--val-scenes"), strict=True):
+    for split, count, option in zip(
+        SPLITS[version], (train_scenes, val_scenes), ("--train-scenes", "--val-scenes"), strict=True
+    ):
         if not 0 <= count <= len(splits[split]):
-            raise DataError(f"{option}: {version} holds 0 to {len(splits[split])} scenes in "
-                            f"{split}, got {count}")
+            raise DataError(
+                f"{option}: {version} holds 0 to {len(splits[split])} scenes in "
+                f"{split}, got {count}"
+            )
         names += splits[split][:count]
     if not names:
         raise DataError("--train-scenes, --val-scenes: at least one scene is needed, got 0 and 0")
     return names
 
 
-def make_dataset(out: Path, version: str, names: list[str], settings: Settings,
-                 workers: int = 1) -> int:
+def make_dataset(
+    out: Path, version: str, names: list[str], settings: Settings, workers: int = 1
+) -> int:
     """Makes the data set, going on with what an earlier run finished.
 
     Args:
@@ -105,8 +116,9 @@ def make_dataset(out: Path, version: str, names: list[str], settings: Settings,
     rig = settings.load_rig()
     state = _claim(out, settings)
     missing = [n for n in names if not (state / f"{n}.json").exists()]
-    tasks = [(name, index, settings, str(out)) for name in missing
-             for index in range(settings.keyframes)]
+    tasks = [
+        (name, index, settings, str(out)) for name in missing for index in range(settings.keyframes)
+    ]
     shots: list[dict] = []
     with tqdm(total=len(tasks), unit="key frame", disable=not tasks) as bar:
         for records in _rendered(tasks, workers):
@@ -130,12 +142,15 @@ def _claim(out: Path, settings: Settings) -> Path:
         made, wanted = json.loads(note.read_text()), settings.fingerprint()
         differing = [key for key in wanted if made.get(key) != wanted[key]]
         if differing:
-            raise DataError(f"{out}: holds a data set made with other settings "
-                            f"({', '.join(differing)}); choose another folder or delete this one")
+            raise DataError(
+                f"{out}: holds a data set made with other settings "
+                f"({', '.join(differing)}); choose another folder or delete this one"
+            )
         return state
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: is not an empty folder and holds no synthetic data set; choose "
-                        "another folder")
+        raise DataError(
+            f"{out}: is not an empty folder and holds no synthetic data set; choose another folder"
+        )
     try:
         state.mkdir(parents=True)
     except OSError as error:
@@ -158,8 +173,9 @@ def _rendered(tasks: list[tuple], workers: int) -> Iterator[dict]:
     yield _shoot(tasks[0])  # compiles here, so that the workers find it in numba's cache
     context = multiprocessing.get_context("spawn")
     # Ctrl-C reaches the workers too; only this process should speak up
-    with context.Pool(min(workers, len(tasks) - 1), signal.signal,
-                      (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with context.Pool(
+        min(workers, len(tasks) - 1), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         yield from pool.imap(_shoot, tasks[1:])
 
 

@@ -70,7 +70,7 @@ class Studio:
         """Shadows near a point, with those of a mesh: the map and the (x, y) of its corner."""
         first = np.maximum(np.floor((centre[:2] - SHADOW_REACH) / GROUND_TEXEL), 0).astype(int)
         last = np.ceil((centre[:2] + SHADOW_REACH) / GROUND_TEXEL).astype(int)
-        shaded = self.still_shade[first[1]: last[1], first[0]: last[0]].copy()
+        shaded = self.still_shade[first[1] : last[1], first[0] : last[0]].copy()
         corner = first * GROUND_TEXEL
         cast_shadows(mesh, self.scene.light.sun, shaded, corner, GROUND_TEXEL)
         return shaded, corner
@@ -109,9 +109,11 @@ def shoot_keyframe(studio: Studio, index: int, out: Path, depth: bool) -> dict:
     """
     scene = studio.scene
     t = index * KEYFRAME_PERIOD
-    sample = {"token": token(studio.seed, scene.name, "sample", index),
-              "timestamp": studio.timestamp(t),
-              "scene_token": token(studio.seed, scene.name, "scene")}
+    sample = {
+        "token": token(studio.seed, scene.name, "sample", index),
+        "timestamp": studio.timestamp(t),
+        "scene_token": token(studio.seed, scene.name, "scene"),
+    }
     records = {"sample": sample, "sample_data": [], "ego_pose": [], "annotations": []}
 
     here = scene.ego_pose(t)[0]
@@ -127,8 +129,9 @@ def shoot_keyframe(studio: Studio, index: int, out: Path, depth: bool) -> dict:
     return records
 
 
-def _camera(studio: Studio, camera: Camera, index: int, t: float, out: Path, depth: bool,
-            records: dict) -> tuple[np.ndarray, np.ndarray]:
+def _camera(
+    studio: Studio, camera: Camera, index: int, t: float, out: Path, depth: bool, records: dict
+) -> tuple[np.ndarray, np.ndarray]:
     scene = studio.scene
     moment = t + camera.delay
     pose = ego_matrix(scene, moment)
@@ -138,10 +141,12 @@ def _camera(studio: Studio, camera: Camera, index: int, t: float, out: Path, dep
     lamp = scene.light
     light = pack_light(lamp.sun, lamp.sun_colour, lamp.ambient, lamp.zenith, lamp.horizon)
     shadow = studio.shade_around(pose[:3, 3], mesh.of_objects())
-    picture = colour_image(mesh, visibility, view, studio.ground, GROUND_TEXEL, shadow,
-                           studio.clouds, light)
-    name = _record_data(studio, camera.name, index, moment, pose, "jpg", records,
-                        (camera.width, camera.height))
+    picture = colour_image(
+        mesh, visibility, view, studio.ground, GROUND_TEXEL, shadow, studio.clouds, light
+    )
+    name = _record_data(
+        studio, camera.name, index, moment, pose, "jpg", records, (camera.width, camera.height)
+    )
     _save(out / name, ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if depth:
         steps = np.round(exact_depth(mesh, view) / DEPTH_UNIT)
@@ -151,8 +156,9 @@ def _camera(studio: Studio, camera: Camera, index: int, t: float, out: Path, dep
     return visibility.alone, visibility.seen
 
 
-def _lidar(studio: Studio, index: int, t: float, mesh: Mesh, out: Path,
-           records: dict) -> np.ndarray:
+def _lidar(
+    studio: Studio, index: int, t: float, mesh: Mesh, out: Path, records: dict
+) -> np.ndarray:
     """Writes the scan; returns its points in the world, [P, 3]."""
     pose = ego_matrix(studio.scene, t)
     world_T_lidar = pose @ studio.rig.ego_T_lidar  # noqa: N806
@@ -171,31 +177,56 @@ def _save(path: Path, kind: str, picture: np.ndarray, options: list[int]) -> Non
     path.write_bytes(data.tobytes())
 
 
-def _record_data(studio: Studio, channel: str, index: int, moment: float, pose: np.ndarray,
-                 ending: str, records: dict, size: tuple[int, int]) -> str:
+def _record_data(
+    studio: Studio,
+    channel: str,
+    index: int,
+    moment: float,
+    pose: np.ndarray,
+    ending: str,
+    records: dict,
+    size: tuple[int, int],
+) -> str:
     """Adds one sample_data and ego_pose record; returns the file's name below the root."""
     name = studio.scene.name
     stamp = studio.timestamp(moment)
     filename = f"samples/{channel}/{studio.log_name}__{channel}__{stamp}.{ending}"
     data_token = token(studio.seed, name, "data", channel, index)
     x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
-    records["ego_pose"].append({
-        "token": data_token, "timestamp": stamp,
-        "rotation": [float(v) for v in (w, x, y, z)],
-        "translation": [float(v) for v in pose[:3, 3]],
-    })
-    records["sample_data"].append({
-        "token": data_token, "sample_token": records["sample"]["token"],
-        "ego_pose_token": data_token,
-        "calibrated_sensor_token": token(studio.seed, name, "calibrated", channel),
-        "timestamp": stamp, "fileformat": "jpg" if ending == "jpg" else "pcd",
-        "is_key_frame": True, "height": size[1], "width": size[0], "filename": filename,
-    })
+    records["ego_pose"].append(
+        {
+            "token": data_token,
+            "timestamp": stamp,
+            "rotation": [float(v) for v in (w, x, y, z)],
+            "translation": [float(v) for v in pose[:3, 3]],
+        }
+    )
+    records["sample_data"].append(
+        {
+            "token": data_token,
+            "sample_token": records["sample"]["token"],
+            "ego_pose_token": data_token,
+            "calibrated_sensor_token": token(studio.seed, name, "calibrated", channel),
+            "timestamp": stamp,
+            "fileformat": "jpg" if ending == "jpg" else "pcd",
+            "is_key_frame": True,
+            "height": size[1],
+            "width": size[0],
+            "filename": filename,
+        }
+    )
     return filename
 
 
-def _annotate(studio: Studio, index: int, t: float, cloud: np.ndarray, alone: np.ndarray,
-              seen: np.ndarray, records: dict) -> None:
+def _annotate(
+    studio: Studio,
+    index: int,
+    t: float,
+    cloud: np.ndarray,
+    alone: np.ndarray,
+    seen: np.ndarray,
+    records: dict,
+) -> None:
     """Adds a record for every near object that a sensor saw."""
     scene = studio.scene
     ego = scene.ego_pose(t)[0]
@@ -211,22 +242,26 @@ def _annotate(studio: Studio, index: int, t: float, cloud: np.ndarray, alone: np
         share = seen[number] / alone[number] if alone[number] else 0.0
         level = next(v[0] for v in VISIBILITY if share < v[2])
         attribute = item.attribute(t)
-        records["annotations"].append({
-            "token": token(studio.seed, scene.name, "annotation", number, index),
-            "sample_token": records["sample"]["token"],
-            "instance_token": token(studio.seed, scene.name, "instance", number),
-            "category": CLASS_CATEGORY[item.class_name],
-            "visibility_token": level,
-            "attribute_tokens": [token("attribute", attribute)] if attribute else [],
-            "translation": [float(v) for v in centre],
-            "size": [width, length, height],
-            "rotation": [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))],
-            "num_lidar_pts": inside, "num_radar_pts": 0,
-        })
+        records["annotations"].append(
+            {
+                "token": token(studio.seed, scene.name, "annotation", number, index),
+                "sample_token": records["sample"]["token"],
+                "instance_token": token(studio.seed, scene.name, "instance", number),
+                "category": CLASS_CATEGORY[item.class_name],
+                "visibility_token": level,
+                "attribute_tokens": [token("attribute", attribute)] if attribute else [],
+                "translation": [float(v) for v in centre],
+                "size": [width, length, height],
+                "rotation": [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))],
+                "num_lidar_pts": inside,
+                "num_radar_pts": 0,
+            }
+        )
 
 
-def points_in_box(cloud: np.ndarray, centre: np.ndarray, size: tuple[float, float, float],
-                  yaw: float) -> int:
+def points_in_box(
+    cloud: np.ndarray, centre: np.ndarray, size: tuple[float, float, float], yaw: float
+) -> int:
     """How many points [P, 3] lie inside an upright box (length, width, height)."""
     return int(_points_in_box(cloud, centre, np.array(size) / 2, np.cos(yaw), np.sin(yaw)))
 
@@ -236,7 +271,10 @@ def _points_in_box(cloud, centre, half, c, s):
     count = 0
     for i in range(len(cloud)):
         x, y = cloud[i, 0] - centre[0], cloud[i, 1] - centre[1]
-        if (abs(c * x + s * y) <= half[0] and abs(c * y - s * x) <= half[1]
-                and abs(cloud[i, 2] - centre[2]) <= half[2]):
+        if (
+            abs(c * x + s * y) <= half[0]
+            and abs(c * y - s * x) <= half[1]
+            and abs(cloud[i, 2] - centre[2]) <= half[2]
+        ):
             count += 1
     return count

@@ -21,8 +21,11 @@ _REFLECTIVITY = np.array([0.30, 0.45, 0.08, 0.35, 0.25, 0.80, 0.90, 0.40])
 assert len(_REFLECTIVITY) == len(Material)
 
 
-def scan(mesh: Mesh, world_T_lidar: np.ndarray,  # noqa: N803
-         rng: np.random.Generator) -> np.ndarray:
+def scan(
+    mesh: Mesh,
+    world_T_lidar: np.ndarray,  # noqa: N803
+    rng: np.random.Generator,
+) -> np.ndarray:
     """One instantaneous turn.
 
     Args:
@@ -36,11 +39,14 @@ def scan(mesh: Mesh, world_T_lidar: np.ndarray,  # noqa: N803
     azimuths = -np.pi + (np.arange(AZIMUTHS) + 0.5) * 2 * np.pi / AZIMUTHS
     rotation, origin = world_T_lidar[:3, :3], world_T_lidar[:3, 3]
     points = (mesh.vertices - origin) @ rotation
-    beams = np.stack([
-        np.cos(ELEVATIONS) * np.cos(azimuths)[:, None],
-        np.cos(ELEVATIONS) * np.sin(azimuths)[:, None],
-        np.broadcast_to(np.sin(ELEVATIONS), (AZIMUTHS, len(ELEVATIONS))),
-    ], axis=-1)
+    beams = np.stack(
+        [
+            np.cos(ELEVATIONS) * np.cos(azimuths)[:, None],
+            np.cos(ELEVATIONS) * np.sin(azimuths)[:, None],
+            np.broadcast_to(np.sin(ELEVATIONS), (AZIMUTHS, len(ELEVATIONS))),
+        ],
+        axis=-1,
+    )
     ranges = np.full(beams.shape[:2], np.inf)
     hits = np.full(beams.shape[:2], -1, np.int32)
     cosines = np.ones(beams.shape[:2])
@@ -49,8 +55,11 @@ def scan(mesh: Mesh, world_T_lidar: np.ndarray,  # noqa: N803
     cosines[down < 0] = -down[down < 0]
     _cast(points, mesh.counts, beams, ranges, hits, cosines)
 
-    base = np.where(hits >= 0, _REFLECTIVITY[mesh.materials[hits]]
-                    * (0.4 + 0.6 * mesh.colours[hits].mean(axis=-1)), 0.12)
+    base = np.where(
+        hits >= 0,
+        _REFLECTIVITY[mesh.materials[hits]] * (0.4 + 0.6 * mesh.colours[hits].mean(axis=-1)),
+        0.12,
+    )
     intensity = np.clip(255 * base * (0.3 + 0.7 * np.abs(cosines)), 1, 255)
     noise = rng.normal(0, RANGE_NOISE, ranges.shape)
     lost = rng.random(ranges.shape) < DROPPED
@@ -106,8 +115,11 @@ def _cast(points, counts, beams, ranges, hits, cosines):
                     j = (i + 1) % n
                     ex, ey, ez = p[j, 0] - p[i, 0], p[j, 1] - p[i, 1], p[j, 2] - p[i, 2]
                     qx, qy, qz = x - p[i, 0], y - p[i, 1], z - p[i, 2]
-                    if (nx * (ey * qz - ez * qy) + ny * (ez * qx - ex * qz)
-                            + nz * (ex * qy - ey * qx)) < -1e-9:
+                    if (
+                        nx * (ey * qz - ez * qy)
+                        + ny * (ez * qx - ex * qz)
+                        + nz * (ex * qy - ey * qx)
+                    ) < -1e-9:
                         inside = False
                         break
                 if inside:

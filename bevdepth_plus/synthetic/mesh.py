@@ -59,8 +59,13 @@ class Mesh:
 
     def where(self, keep: np.ndarray) -> Mesh:
         """Only the faces where ``keep`` [F] is true."""
-        return Mesh(self.vertices[keep], self.counts[keep], self.colours[keep],
-                    self.materials[keep], self.owners[keep])
+        return Mesh(
+            self.vertices[keep],
+            self.counts[keep],
+            self.colours[keep],
+            self.materials[keep],
+            self.owners[keep],
+        )
 
     def of_objects(self) -> Mesh:
         """Only the faces that belong to an object."""
@@ -82,8 +87,13 @@ class Mesh:
         return Mesh(vertices, self.counts, self.colours, self.materials, self.owners)
 
 
-NOTHING = Mesh(np.zeros((0, MAX_VERTICES, 3)), np.zeros(0, np.int32), np.zeros((0, 3)),
-               np.zeros(0, np.int32), np.zeros(0, np.int32))
+NOTHING = Mesh(
+    np.zeros((0, MAX_VERTICES, 3)),
+    np.zeros(0, np.int32),
+    np.zeros((0, 3)),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.int32),
+)
 
 
 def merged(meshes: list[Mesh]) -> Mesh:
@@ -126,8 +136,9 @@ class MeshBuilder:
         ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
         for (ax, ay), (bx, by) in zip(ring, ring[1:] + ring[:1], strict=True):
             self.face([(ax, ay, z0), (bx, by, z0), (bx, by, z1), (ax, ay, z1)], colour, material)
-        self.face([(px, py, z1) for px, py in ring], top or colour,
-                  Material.MATTE if top else material)
+        self.face(
+            [(px, py, z1) for px, py in ring], top or colour, Material.MATTE if top else material
+        )
         self.face([(px, py, z0) for px, py in ring], tuple(0.4 * v for v in colour))
 
     def extruded(
@@ -177,8 +188,9 @@ class MeshBuilder:
         circle = np.stack([x + rim * np.cos(angles), radius + rim * np.sin(angles)], axis=1)
         rubber = (0.05, 0.05, 0.055)
         self.extruded([tuple(p) for p in circle], y, rubber, Material.MATTE)
-        small = np.stack([x + 0.55 * radius * np.cos(angles),
-                          radius + 0.55 * radius * np.sin(angles)], axis=1)
+        small = np.stack(
+            [x + 0.55 * radius * np.cos(angles), radius + 0.55 * radius * np.sin(angles)], axis=1
+        )
         for side in (y[0] - 0.005, y[1] + 0.005):
             self.face([(px, side, pz) for px, pz in small], hub)
 
@@ -215,7 +227,7 @@ class MeshBuilder:
         vertices = np.zeros((n, MAX_VERTICES, 3))
         for i, (points, _, _) in enumerate(self._faces):
             vertices[i, : len(points)] = points
-            vertices[i, len(points):] = points[-1]
+            vertices[i, len(points) :] = points[-1]
         return Mesh(
             vertices,
             np.array([len(f[0]) for f in self._faces], np.int32),

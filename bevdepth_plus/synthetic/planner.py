@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bevdepth_plus.synthetic.mesh import NOTHING, Mesh
-from bevdepth_plus.synthetic.road import LANE_WIDTH, STILL, Flow, Road
+from bevdepth_plus.synthetic.road import BIKE_LANE_WIDTH, LANE_WIDTH, STILL, Flow, Road
 from bevdepth_plus.synthetic.taxonomy import CLASS_SIZE, RIDER_HEIGHT, attribute_of
 
 REACH = 100.0  # metres of road populated before the first and after the last ego position
@@ -56,8 +56,9 @@ class SceneObject:
 class Planner:
     """Fills a road with objects so that nothing ever overlaps anything."""
 
-    def __init__(self, road: Road, ego_d: float, ego_flow: Flow, duration: float,
-                 rng: np.random.Generator) -> None:
+    def __init__(
+        self, road: Road, ego_d: float, ego_flow: Flow, duration: float, rng: np.random.Generator
+    ) -> None:
         self.road, self.ego_d, self.ego_flow = road, ego_d, ego_flow
         self.duration, self.rng = duration, rng
         self.times = np.arange(0.0, duration + 0.26, 0.25)
@@ -86,16 +87,21 @@ class Planner:
             flow = self.ego_flow
         else:
             mean = rng.uniform(3.5, 9.0)
-            flow = Flow(mean, rng.choice([0.3, 0.6, 1.0]) * mean, rng.uniform(0.2, 0.5),
-                        rng.uniform(0, 2 * np.pi))
+            flow = Flow(
+                mean,
+                rng.choice([0.3, 0.6, 1.0]) * mean,
+                rng.uniform(0.2, 0.5),
+                rng.uniform(0, 2 * np.pi),
+            )
         reach = flow.travelled(self.duration)
         first, last = (low - reach, high) if direction > 0 else (low, high + reach)
         s = first + rng.uniform(0, 15)
-        deck = _Deck(["car"] * 4 + ["truck", "bus", "motorcycle", "rig", "construction_vehicle"],
-                     rng)
+        deck = _Deck(
+            ["car"] * 4 + ["truck", "bus", "motorcycle", "rig", "construction_vehicle"], rng
+        )
         while s < last:
             kind = deck.draw()
-            wobble = rng.uniform(-0.2, 0.2)
+            aside = rng.uniform(-0.2, 0.2)
             if kind == "rig":  # a truck with its trailer behind
                 truck = self._place("truck", s, d, direction, flow)
                 if truck is not None:
@@ -104,13 +110,19 @@ class Planner:
                     self._place("trailer", s - direction * gap, d, direction, flow, size=size)
                 s += 12.0
             else:
-                self._place(kind, s, d + (wobble if kind in ("car", "motorcycle") else 0.0),
-                            direction, flow, active=True)
+                self._place(
+                    kind,
+                    s,
+                    d + (aside if kind in ("car", "motorcycle") else 0.0),
+                    direction,
+                    flow,
+                    active=True,
+                )
             s += rng.uniform(17.0, 36.0)
 
     def _cyclists(self, side: int, low: float, high: float) -> None:
         rng = self.rng
-        d, direction = side * (self.road.lanes_end + 0.9), -side
+        d, direction = side * (self.road.lanes_end + BIKE_LANE_WIDTH / 2), -side
         flow = Flow(rng.uniform(2.5, 4.5))
         reach = flow.travelled(self.duration)
         first, last = (low - reach, high) if direction > 0 else (low, high + reach)
@@ -122,9 +134,14 @@ class Planner:
 
     def _parking(self, side: int, low: float, high: float) -> None:
         rng = self.rng
-        d, direction = side * (self.road.lanes_end + 1.8 + 1.55), -side
-        deck = _Deck(["car"] * 4 + ["gap"] * 5 + ["site"] * 2
-                     + ["truck", "trailer", "bus", "cones", "barriers"], rng)
+        d, direction = side * (self.road.parking_start + 1.55), -side
+        deck = _Deck(
+            ["car"] * 4
+            + ["gap"] * 5
+            + ["site"] * 2
+            + ["truck", "trailer", "bus", "cones", "barriers"],
+            rng,
+        )
         s = low + rng.uniform(0, 6)
         while s < high:
             kind = deck.draw()
@@ -143,8 +160,14 @@ class Planner:
                     s += 1.5
             else:
                 size = self._size(kind)
-                self._place(kind, s + size[0] / 2, d + rng.uniform(-0.1, 0.1), direction, size=size,
-                            turn=rng.normal(0, 0.015))
+                self._place(
+                    kind,
+                    s + size[0] / 2,
+                    d + rng.uniform(-0.1, 0.1),
+                    direction,
+                    size=size,
+                    turn=rng.normal(0, 0.015),
+                )
                 s += size[0] + rng.uniform(0.9, 2.2)
             s += 0.6
 
@@ -155,10 +178,20 @@ class Planner:
         for step in (2.2, 8.8):
             self._place("traffic_cone", s + step, d - side * 1.75, direction)
         if rng.random() < 0.6:
-            self._place("pedestrian", s + 1.9, d + rng.uniform(-0.5, 0.8), direction,
-                        turn=rng.uniform(-np.pi, np.pi))
-        self._place("construction_vehicle", s + 6.4, d, direction,
-                    turn=rng.choice([0.0, np.pi]) + rng.normal(0, 0.02))
+            self._place(
+                "pedestrian",
+                s + 1.9,
+                d + rng.uniform(-0.5, 0.8),
+                direction,
+                turn=rng.uniform(-np.pi, np.pi),
+            )
+        self._place(
+            "construction_vehicle",
+            s + 6.4,
+            d,
+            direction,
+            turn=rng.choice([0.0, np.pi]) + rng.normal(0, 0.02),
+        )
         self._place("barrier", s + 10.6, d, direction, turn=rng.choice([0.0, np.pi]))
         return s + 12.0
 
@@ -168,16 +201,27 @@ class Planner:
             flow = Flow(rng.uniform(0.9, 1.6))
             s = low + rng.uniform(0, 25)
             while s < high:
-                self._place("pedestrian", s, side * (kerb + offset + rng.uniform(-0.12, 0.12)),
-                            direction, flow, active=True)
+                self._place(
+                    "pedestrian",
+                    s,
+                    side * (kerb + offset + rng.uniform(-0.12, 0.12)),
+                    direction,
+                    flow,
+                    active=True,
+                )
                 s += rng.choice([1.2, rng.uniform(25, 80)], p=[0.2, 0.8])
         s = low + rng.uniform(0, 15)
         deck = _Deck(["bicycle", "pedestrian", "motorcycle", "pedestrian", "traffic_cone"], rng)
         while s < high:
             kind = deck.draw()
             turn = rng.uniform(-np.pi, np.pi) if kind == "pedestrian" else rng.normal(0, 0.1)
-            self._place(kind, s, side * (kerb + 3.2 + rng.uniform(-0.1, 0.3)),
-                        int(rng.choice([-1, 1])), turn=turn)
+            self._place(
+                kind,
+                s,
+                side * (kerb + 3.2 + rng.uniform(-0.1, 0.3)),
+                int(rng.choice([-1, 1])),
+                turn=turn,
+            )
             s += rng.uniform(12.0, 30.0)
 
     def _size(self, class_name: str, rider: bool = False) -> tuple[float, float, float]:
@@ -189,21 +233,47 @@ class Planner:
             size[1] = min(size[1], 2.95)  # keeps within its lane
         return tuple(float(round(v, 3)) for v in size)
 
-    def _place(self, class_name: str, s: float, d: float, direction: int, flow: Flow = STILL,
-               turn: float = 0.0, active: bool = False,
-               size: tuple[float, float, float] | None = None) -> SceneObject | None:
+    def _place(
+        self,
+        class_name: str,
+        s: float,
+        d: float,
+        direction: int,
+        flow: Flow = STILL,
+        turn: float = 0.0,
+        active: bool = False,
+        size: tuple[float, float, float] | None = None,
+    ) -> SceneObject | None:
         """Adds an object unless it would ever touch another one; returns it if it was added."""
         size = size or self._size(class_name, active and class_name in RIDER_HEIGHT)
         turn = float(turn) + (np.pi if direction < 0 else 0.0)
         if not self._add_footprint(s, d, turn, direction, flow, size[:2]):
             return None
-        item = SceneObject(class_name, size, float(s), float(d), turn, direction, flow,
-                           flow is STILL, active, NOTHING)
+        item = SceneObject(
+            class_name,
+            size,
+            float(s),
+            float(d),
+            turn,
+            direction,
+            flow,
+            flow is STILL,
+            active,
+            NOTHING,
+        )
         self.objects.append(item)
         return item
 
-    def _add_footprint(self, s: float, d: float, turn: float, direction: int, flow: Flow,
-                       size: tuple[float, float], ahead: float = 0.0) -> bool:
+    def _add_footprint(
+        self,
+        s: float,
+        d: float,
+        turn: float,
+        direction: int,
+        flow: Flow,
+        size: tuple[float, float],
+        ahead: float = 0.0,
+    ) -> bool:
         """Remembers where a rectangle is at all times, unless it meets another one."""
         travelled = np.array([flow.travelled(t) for t in self.times])
         x, y, heading = self.road.locate(s + direction * travelled, d)
@@ -212,8 +282,13 @@ class Planner:
         signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
         local = signs * half + [ahead, 0.0]
         c, sn = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-        corners = np.stack([x[:, None] + c * local[:, 0] - sn * local[:, 1],
-                            y[:, None] + sn * local[:, 0] + c * local[:, 1]], axis=-1)
+        corners = np.stack(
+            [
+                x[:, None] + c * local[:, 0] - sn * local[:, 1],
+                y[:, None] + sn * local[:, 0] + c * local[:, 1],
+            ],
+            axis=-1,
+        )
         centres = corners.mean(axis=1)
         if self._corners:
             gaps = np.linalg.norm(np.stack(self._centres) - centres, axis=2)

@@ -62,8 +62,18 @@ def find_visible(mesh: Mesh, view: CameraView, objects: int, samples: int = SAMP
     faces = np.full(shape, -1, np.int32)
     inverse_depth = np.zeros(shape)
     alone = np.zeros(objects, np.int64)
-    _rasterise(points, mesh.counts, mesh.owners, k[0, 0] * samples, k[1, 1] * samples,
-               k[0, 2] * samples, k[1, 2] * samples, faces, inverse_depth, alone)
+    _rasterise(
+        points,
+        mesh.counts,
+        mesh.owners,
+        k[0, 0] * samples,
+        k[1, 1] * samples,
+        k[0, 2] * samples,
+        k[1, 2] * samples,
+        faces,
+        inverse_depth,
+        alone,
+    )
     seen = np.zeros(objects, np.int64)
     _count(faces, mesh.owners, seen)
     return Visibility(faces, inverse_depth, alone, seen)
@@ -158,8 +168,9 @@ def exact_depth(mesh: Mesh, view: CameraView) -> np.ndarray:
     inverse = find_visible(mesh, view, int(mesh.owners.max(initial=0)) + 1, samples=1).inverse_depth
     columns, rows = np.meshgrid(np.arange(view.width) + 0.5, np.arange(view.height) + 0.5)
     k = view.intrinsics
-    rays = np.stack([(columns - k[0, 2]) / k[0, 0], (rows - k[1, 2]) / k[1, 1],
-                     np.ones_like(rows)], axis=-1)
+    rays = np.stack(
+        [(columns - k[0, 2]) / k[0, 0], (rows - k[1, 2]) / k[1, 1], np.ones_like(rows)], axis=-1
+    )
     down = rays @ view.world_T_cam[2, :3]
     ground = np.where(down < 0, -view.world_T_cam[2, 3] / np.minimum(down, -1e-9), 0.0)
     return np.where(inverse > 0, 1.0 / np.maximum(inverse, 1e-9), ground)

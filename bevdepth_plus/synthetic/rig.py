@@ -62,8 +62,14 @@ def nuscenes_rig(size: tuple[int, int] | None = None) -> Rig:
     """nuScenes' six cameras; ``size`` (width, height) rescales the 1600 x 900 calibration."""
     cameras = []
     for name, focal, cx, cy, position, angles, delay in _NUSCENES:
-        camera = Camera(name, 1600, 900, np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1.0]]),
-                        _camera_pose(position, angles), delay / 1000)
+        camera = Camera(
+            name,
+            1600,
+            900,
+            np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1.0]]),
+            _camera_pose(position, angles),
+            delay / 1000,
+        )
         cameras.append(_resized(camera, size) if size else camera)
     return Rig(tuple(cameras), _lidar_pose(LIDAR_POSITION, LIDAR_YAW))
 
@@ -126,8 +132,14 @@ class _Reader:
             raise self.fail(f"{where}.{key}", f"expected a finite number, got {value!r}")
         return float(value)
 
-    def numbers(self, entry: dict, where: str, key: str, count: int,
-                default: tuple[float, ...] | None = None) -> np.ndarray:
+    def numbers(
+        self,
+        entry: dict,
+        where: str,
+        key: str,
+        count: int,
+        default: tuple[float, ...] | None = None,
+    ) -> np.ndarray:
         value = entry.get(key, default)
         if not isinstance(value, list | tuple) or len(value) != count:
             raise self.fail(f"{where}.{key}", f"expected {count} numbers, got {value!r}")
@@ -135,8 +147,25 @@ class _Reader:
         return np.array(items)
 
     def camera(self, entry: dict, where: str) -> Camera:
-        self.known(entry, where, {"name", "width", "height", "fx", "fy", "cx", "cy", "position",
-                                  "yaw", "pitch", "roll", "quaternion", "delay_ms"})
+        self.known(
+            entry,
+            where,
+            {
+                "name",
+                "width",
+                "height",
+                "fx",
+                "fy",
+                "cx",
+                "cy",
+                "position",
+                "yaw",
+                "pitch",
+                "roll",
+                "quaternion",
+                "delay_ms",
+            },
+        )
         name = entry.get("name")
         if not isinstance(name, str) or not name.replace("_", "").isalnum():
             raise self.fail(f"{where}.name", f"expected letters, digits and _, got {name!r}")
@@ -157,8 +186,9 @@ class _Reader:
         cy = self.number(entry, where, "cy", size["height"] / 2)
         position = self.numbers(entry, where, "position", 3)
         if position[2] <= 0:
-            raise self.fail(f"{where}.position",
-                            f"z must be above the ground (positive), got {position[2]}")
+            raise self.fail(
+                f"{where}.position", f"z must be above the ground (positive), got {position[2]}"
+            )
         delay = self.number(entry, where, "delay_ms", 0.0)
         if abs(delay) > 200:
             raise self.fail(f"{where}.delay_ms", f"expected -200 to 200, got {delay}")
@@ -169,8 +199,9 @@ class _Reader:
     def _pose(self, entry: dict, where: str, position: np.ndarray) -> np.ndarray:
         angles = [k for k in ("yaw", "pitch", "roll") if k in entry]
         if "quaternion" not in entry:
-            return _camera_pose(position, [self.number(entry, where, k, 0.0)
-                                           for k in ("yaw", "pitch", "roll")])
+            return _camera_pose(
+                position, [self.number(entry, where, k, 0.0) for k in ("yaw", "pitch", "roll")]
+            )
         if angles:
             raise self.fail(f"{where}.quaternion", f"give either it or {angles[0]}, not both")
         w, x, y, z = self.numbers(entry, where, "quaternion", 4)
@@ -203,5 +234,11 @@ def _lidar_pose(position: object, yaw: float) -> np.ndarray:
 
 def _resized(camera: Camera, size: tuple[int, int]) -> Camera:
     scale = np.array([size[0] / camera.width, size[1] / camera.height, 1.0])
-    return Camera(camera.name, size[0], size[1], camera.intrinsics * scale[:, None],
-                  camera.ego_T_cam, camera.delay)
+    return Camera(
+        camera.name,
+        size[0],
+        size[1],
+        camera.intrinsics * scale[:, None],
+        camera.ego_T_cam,
+        camera.delay,
+    )

@@ -43,9 +43,14 @@ class Road:
         return self.lanes * LANE_WIDTH
 
     @property
+    def parking_start(self) -> float:
+        """Distance from the centreline to the edge between bicycle lane and parking."""
+        return self.lanes_end + BIKE_LANE_WIDTH
+
+    @property
     def kerb(self) -> float:
         """Distance from the centreline to the kerb."""
-        return self.lanes_end + BIKE_LANE_WIDTH + PARKING_WIDTH
+        return self.parking_start + PARKING_WIDTH
 
     @property
     def sidewalk_end(self) -> float:

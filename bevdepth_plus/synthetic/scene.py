@@ -85,8 +85,9 @@ def build_scene(name: str, seed: int, keyframes: int) -> Scene:
             break
     scene, _ = min(drafts, key=lambda draft: len(draft[1]))  # the first of the most complete
     rng = np.random.default_rng(seed_for(scene.seed, "looks"))
-    objects = [replace(o, mesh=object_mesh(o.class_name, o.size, o.active, rng))
-               for o in scene.objects]
+    objects = [
+        replace(o, mesh=object_mesh(o.class_name, o.size, o.active, rng)) for o in scene.objects
+    ]
     return replace(scene, objects=objects, scenery=scenery_mesh(scene.road, rng))
 
 
@@ -96,15 +97,26 @@ def _draft(name: str, seed: int, keyframes: int, attempt: int) -> tuple[Scene, s
     rng = np.random.default_rng(scene_seed)
     duration = (keyframes - 1) * KEYFRAME_PERIOD
     mean = rng.uniform(4.0, 8.5)
-    ego_flow = Flow(mean, rng.uniform(0.2, 0.6) * mean, rng.uniform(0.25, 0.5),
-                    rng.uniform(0, 2 * np.pi))
+    ego_flow = Flow(
+        mean, rng.uniform(0.2, 0.6) * mean, rng.uniform(0.25, 0.5), rng.uniform(0, 2 * np.pi)
+    )
     lanes = int(rng.integers(1, 3))
     length = ego_flow.travelled(duration)
     road = Road(-REACH - 80.0, length + REACH + 80.0, lanes, rng)
     ego_d = -LANE_WIDTH * (int(rng.integers(lanes)) + 0.5)
     objects = Planner(road, ego_d, ego_flow, duration, rng).populate()
-    scene = Scene(name, road, 0.0, ego_d, ego_flow, tuple(rng.uniform(0, 6.28, 2)), objects,
-                  NOTHING, _light(rng), scene_seed)
+    scene = Scene(
+        name,
+        road,
+        0.0,
+        ego_d,
+        ego_flow,
+        tuple(rng.uniform(0, 6.28, 2)),
+        objects,
+        NOTHING,
+        _light(rng),
+        scene_seed,
+    )
     missing: set[str] = set()
     for t in (0.0, duration):
         x, y, _ = scene.ego_pose(t)[0]
@@ -119,8 +131,13 @@ def _draft(name: str, seed: int, keyframes: int, attempt: int) -> tuple[Scene, s
 
 def _light(rng: np.random.Generator) -> Light:
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(22, 65))
-    sun = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth),
-                    np.sin(elevation)])
+    sun = np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
     warmth = rng.uniform(0, 1)
     cloudy = rng.uniform(0, 1)
     sun_colour = (1.0 - 0.45 * cloudy) * np.array([1.0, 0.96 - 0.08 * warmth, 0.9 - 0.2 * warmth])

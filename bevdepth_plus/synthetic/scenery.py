@@ -9,8 +9,13 @@ from bevdepth_plus.synthetic.mesh import Colour, Material, Mesh, MeshBuilder, me
 from bevdepth_plus.synthetic.road import LANE_WIDTH, Road
 
 WALLS: list[Colour] = [
-    (0.62, 0.36, 0.28), (0.72, 0.66, 0.56), (0.55, 0.55, 0.56), (0.80, 0.76, 0.70),
-    (0.45, 0.38, 0.34), (0.68, 0.50, 0.36), (0.50, 0.56, 0.60),
+    (0.62, 0.36, 0.28),
+    (0.72, 0.66, 0.56),
+    (0.55, 0.55, 0.56),
+    (0.80, 0.76, 0.70),
+    (0.45, 0.38, 0.34),
+    (0.68, 0.50, 0.36),
+    (0.50, 0.56, 0.60),
 ]
 
 
@@ -49,10 +54,12 @@ def _building(length: float, depth: float, height: float, rng: np.random.Generat
     b.box(x, y, (0.0, height), wall, Material.FACADE, roof)
     if rng.random() < 0.5:  # gable roof
         ridge = height + rng.uniform(1.5, 3.0)
-        b.face([(x[0], y[0], height), (x[1], y[0], height), (x[1], 0, ridge), (x[0], 0, ridge)],
-               roof)
-        b.face([(x[0], y[1], height), (x[1], y[1], height), (x[1], 0, ridge), (x[0], 0, ridge)],
-               roof)
+        b.face(
+            [(x[0], y[0], height), (x[1], y[0], height), (x[1], 0, ridge), (x[0], 0, ridge)], roof
+        )
+        b.face(
+            [(x[0], y[1], height), (x[1], y[1], height), (x[1], 0, ridge), (x[0], 0, ridge)], roof
+        )
         for px in x:
             b.face([(px, y[0], height), (px, y[1], height), (px, 0, ridge)], wall)
     return b.build()
@@ -79,8 +86,9 @@ def _tree(rng: np.random.Generator) -> Mesh:
     heights = trunk + (top - trunk) * np.array([0.0, 0.25, 0.6, 0.88, 1.0])
     radii = radius * np.array([0.35, 0.95, 1.0, 0.6, 0.15])
     for i in range(4):
-        b.cone((0, 0), (heights[i], heights[i + 1]), (radii[i], radii[i + 1]), green,
-               Material.FOLIAGE)
+        b.cone(
+            (0, 0), (heights[i], heights[i + 1]), (radii[i], radii[i + 1]), green, Material.FOLIAGE
+        )
     return b.build()
 
 
@@ -119,7 +127,7 @@ def ground_picture(road: Road, seed: int, texel: float) -> np.ndarray:
     fill(-road.sidewalk_end, road.sidewalk_end, (160, 156, 148))
     fill(-road.kerb - 0.25, road.kerb + 0.25, (190, 188, 182))
     fill(-road.kerb, road.kerb, (84, 85, 88))
-    edge = road.lanes_end + 1.8
+    edge = road.parking_start
     for side in (-1, 1):
         fill(side * edge, side * road.kerb, (96, 95, 95))
         fill(side * (road.lanes_end + 0.12), side * (edge - 0.12), (88, 98, 90))
@@ -138,7 +146,7 @@ def _add_grain(picture: np.ndarray, rng: np.random.Generator, tile: int = 1024) 
         grain += fine[cell:-cell, cell:-cell]
     for row in range(0, picture.shape[0], tile):
         for col in range(0, picture.shape[1], tile):
-            part = picture[row: row + tile, col: col + tile]
+            part = picture[row : row + tile, col : col + tile]
             factor = grain[: part.shape[0], : part.shape[1], None]
             part[:] = np.clip(part * factor, 0, 255).astype(np.uint8)
 
@@ -160,7 +168,7 @@ def _lane_marks(picture: np.ndarray, road: Road, texel: float) -> None:
         for lane in range(1, road.lanes):
             for s in np.arange(road.start, road.end - 4, 9.0):
                 dash(s, s + 3.0, side * lane * LANE_WIDTH, 0.14, white)
-        edge = road.lanes_end + 1.8
+        edge = road.parking_start
         for s in np.arange(road.start, road.end - 1, 6.0):
             dash(s, s + 0.15, side * (edge + road.kerb) / 2, road.kerb - edge, white)
     for s in np.arange(road.start + 37.0, road.end - 5, 75.0):  # zebra crossings

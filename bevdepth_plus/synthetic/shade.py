@@ -20,8 +20,13 @@ FACADE, FOLIAGE = int(Material.FACADE), int(Material.FOLIAGE)
 STRIPES, LAMP, RIBS = int(Material.STRIPES), int(Material.LAMP), int(Material.RIBS)
 
 
-def pack_light(sun: np.ndarray, sun_colour: np.ndarray, ambient: np.ndarray,
-               zenith: np.ndarray, horizon: np.ndarray) -> np.ndarray:
+def pack_light(
+    sun: np.ndarray,
+    sun_colour: np.ndarray,
+    ambient: np.ndarray,
+    zenith: np.ndarray,
+    horizon: np.ndarray,
+) -> np.ndarray:
     """[5, 3]: sun direction, sun colour, ambient, zenith and horizon colour."""
     return np.stack([sun, sun_colour, ambient, zenith, horizon])
 
@@ -54,10 +59,23 @@ def colour_image(
     image = np.empty((view.height, view.width, 3), np.uint8)
     k = view.intrinsics
     frames = face_frames(mesh)
-    _colour(visibility.faces, np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]]),
-            np.ascontiguousarray(view.world_T_cam), frames, mesh.colours, mesh.materials,
-            ground, texel, shadow[0], shadow[1], clouds, light, image,
-            np.empty(3), np.empty(3))
+    _colour(
+        visibility.faces,
+        np.array([k[0, 0], k[1, 1], k[0, 2], k[1, 2]]),
+        np.ascontiguousarray(view.world_T_cam),
+        frames,
+        mesh.colours,
+        mesh.materials,
+        ground,
+        texel,
+        shadow[0],
+        shadow[1],
+        clouds,
+        light,
+        image,
+        np.empty(3),
+        np.empty(3),
+    )
     return image
 
 
@@ -72,8 +90,23 @@ def face_frames(mesh: Mesh) -> np.ndarray:
 
 
 @compiled_lean
-def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, texel, shaded,
-                  corner, clouds, light, out):
+def _shade_sample(
+    face,
+    x,
+    y,
+    camera,
+    pose,
+    frames,
+    colours,
+    materials,
+    ground,
+    texel,
+    shaded,
+    corner,
+    clouds,
+    light,
+    out,
+):
     """Colour (RGB 0..1) of the ray through image point (x, y)."""
     cx, cy = (x - camera[2]) / camera[0], (y - camera[3]) / camera[1]
     rx = pose[0, 0] * cx + pose[0, 1] * cy + pose[0, 2]
@@ -83,15 +116,29 @@ def _shade_sample(face, x, y, camera, pose, frames, colours, materials, ground, 
     if face >= 0:
         shade_face(face, ox, oy, oz, rx, ry, rz, frames, colours, materials, light, out)
     elif rz < -1e-6:
-        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shaded, corner, light,
-                      out)
+        ground_colour(ox, oy, oz, rx, ry, rz, camera[0], ground, texel, shaded, corner, light, out)
     else:
         sky_colour(rx, ry, rz, clouds, light, out)
 
 
 @compiled_lean
-def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shaded, corner, clouds,
-            light, image, out, total):
+def _colour(
+    faces,
+    camera,
+    pose,
+    frames,
+    colours,
+    materials,
+    ground,
+    texel,
+    shaded,
+    corner,
+    clouds,
+    light,
+    image,
+    out,
+    total,
+):
     height, width = image.shape[:2]
     k = faces.shape[0] // height
     for row in range(height):
@@ -102,16 +149,44 @@ def _colour(faces, camera, pose, frames, colours, materials, ground, texel, shad
                 for j in range(k):
                     same = same and faces[row * k + i, col * k + j] == first
             if same:
-                _shade_sample(first, col + 0.5, row + 0.5, camera, pose, frames, colours,
-                              materials, ground, texel, shaded, corner, clouds, light, total)
+                _shade_sample(
+                    first,
+                    col + 0.5,
+                    row + 0.5,
+                    camera,
+                    pose,
+                    frames,
+                    colours,
+                    materials,
+                    ground,
+                    texel,
+                    shaded,
+                    corner,
+                    clouds,
+                    light,
+                    total,
+                )
             else:
                 total[:] = 0.0
                 for i in range(k):
                     for j in range(k):
-                        _shade_sample(faces[row * k + i, col * k + j], col + (j + 0.5) / k,
-                                      row + (i + 0.5) / k, camera, pose, frames, colours,
-                                      materials, ground, texel, shaded, corner, clouds, light,
-                                      out)
+                        _shade_sample(
+                            faces[row * k + i, col * k + j],
+                            col + (j + 0.5) / k,
+                            row + (i + 0.5) / k,
+                            camera,
+                            pose,
+                            frames,
+                            colours,
+                            materials,
+                            ground,
+                            texel,
+                            shaded,
+                            corner,
+                            clouds,
+                            light,
+                            out,
+                        )
                         for c in range(3):
                             total[c] += out[c] / (k * k)
             for c in range(3):
@@ -150,8 +225,9 @@ def sky_colour(rx, ry, rz, clouds, light, out):
     ax, ay = x - i, y - j
     i, j = i % size, j % size
     i1, j1 = (i + 1) % size, (j + 1) % size
-    cloud = ((clouds[j, i] * (1 - ax) + clouds[j, i1] * ax) * (1 - ay)
-             + (clouds[j1, i] * (1 - ax) + clouds[j1, i1] * ax) * ay)
+    cloud = (clouds[j, i] * (1 - ax) + clouds[j, i1] * ax) * (1 - ay) + (
+        clouds[j1, i] * (1 - ax) + clouds[j1, i1] * ax
+    ) * ay
     cloud *= min(1.0, up * 6.0)
     for c in range(3):
         base = (1.0 - blend) * light[4, c] + blend * light[3, c]

@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 CATEGORIES: tuple[str, ...] = (
-    "human.pedestrian.adult", "human.pedestrian.child", "human.pedestrian.wheelchair",
-    "human.pedestrian.stroller", "human.pedestrian.personal_mobility",
-    "human.pedestrian.police_officer", "human.pedestrian.construction_worker", "animal",
-    "vehicle.car", "vehicle.motorcycle", "vehicle.bicycle", "vehicle.bus.bendy",
-    "vehicle.bus.rigid", "vehicle.truck", "vehicle.construction", "vehicle.emergency.ambulance",
-    "vehicle.emergency.police", "vehicle.trailer", "movable_object.barrier",
-    "movable_object.trafficcone", "movable_object.pushable_pullable", "movable_object.debris",
+    "human.pedestrian.adult",
+    "human.pedestrian.child",
+    "human.pedestrian.wheelchair",
+    "human.pedestrian.stroller",
+    "human.pedestrian.personal_mobility",
+    "human.pedestrian.police_officer",
+    "human.pedestrian.construction_worker",
+    "animal",
+    "vehicle.car",
+    "vehicle.motorcycle",
+    "vehicle.bicycle",
+    "vehicle.bus.bendy",
+    "vehicle.bus.rigid",
+    "vehicle.truck",
+    "vehicle.construction",
+    "vehicle.emergency.ambulance",
+    "vehicle.emergency.police",
+    "vehicle.trailer",
+    "movable_object.barrier",
+    "movable_object.trafficcone",
+    "movable_object.pushable_pullable",
+    "movable_object.debris",
     "static_object.bicycle_rack",
 )
 
 ATTRIBUTES: tuple[str, ...] = (
-    "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider",
-    "cycle.without_rider", "pedestrian.sitting_lying_down", "pedestrian.standing",
+    "vehicle.moving",
+    "vehicle.stopped",
+    "vehicle.parked",
+    "cycle.with_rider",
+    "cycle.without_rider",
+    "pedestrian.sitting_lying_down",
+    "pedestrian.standing",
     "pedestrian.moving",
 )
 
 # token, level, upper end of the visible share
 VISIBILITY: tuple[tuple[str, str, float], ...] = (
-    ("1", "v0-40", 0.4), ("2", "v40-60", 0.6), ("3", "v60-80", 0.8), ("4", "v80-100", 1.01),
+    ("1", "v0-40", 0.4),
+    ("2", "v40-60", 0.6),
+    ("3", "v60-80", 0.8),
+    ("4", "v80-100", 1.01),
 )
 
 # The category each detection class is written as, and the (length, width, height) in metres

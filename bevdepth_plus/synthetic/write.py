@@ -37,24 +37,45 @@ def scene_tables(studio: Studio, keyframes: list[dict], out: Path) -> dict[str, 
     mask = f"maps/{map_token}.png"
     _write_mask(studio.scene.road, out / mask)
     scene = {
-        "token": token(seed, name, "scene"), "log_token": log_token, "name": name,
-        "nbr_samples": len(samples), "first_sample_token": samples[0]["token"],
-        "last_sample_token": samples[-1]["token"], "description": "synthetic street",
+        "token": token(seed, name, "scene"),
+        "log_token": log_token,
+        "name": name,
+        "nbr_samples": len(samples),
+        "first_sample_token": samples[0]["token"],
+        "last_sample_token": samples[-1]["token"],
+        "description": "synthetic street",
     }
     return {
-        "scene": [scene], "sample": samples, "sample_data": data,
+        "scene": [scene],
+        "sample": samples,
+        "sample_data": data,
         "ego_pose": [p for k in keyframes for p in k["ego_pose"]],
-        "sample_annotation": annotations, "instance": instances,
+        "sample_annotation": annotations,
+        "instance": instances,
         "calibrated_sensor": _calibrations(studio),
-        "log": [{"token": log_token, "logfile": studio.log_name, "vehicle": "synthetic",
-                 "date_captured": "2018-06-26", "location": "synthetic"}],
-        "map": [{"token": map_token, "log_tokens": [log_token], "category": "semantic_prior",
-                 "filename": mask}],
+        "log": [
+            {
+                "token": log_token,
+                "logfile": studio.log_name,
+                "vehicle": "synthetic",
+                "date_captured": "2018-06-26",
+                "location": "synthetic",
+            }
+        ],
+        "map": [
+            {
+                "token": map_token,
+                "log_tokens": [log_token],
+                "category": "semantic_prior",
+                "filename": mask,
+            }
+        ],
     }
 
 
-def write_tables(out: Path, version: str, scenes: list[dict[str, list[dict]]],
-                 channels: list[str]) -> None:
+def write_tables(
+    out: Path, version: str, scenes: list[dict[str, list[dict]]], channels: list[str]
+) -> None:
     """Writes ``out/version`` in one step, so that it is either whole or not there.
 
     Args:
@@ -64,15 +85,23 @@ def write_tables(out: Path, version: str, scenes: list[dict[str, list[dict]]],
         channels: sensor names, cameras and LIDAR_TOP.
     """
     tables = {key: [row for scene in scenes for row in scene[key]] for key in scenes[0]}
-    tables["category"] = [{"token": token("category", c), "name": c, "description": ""}
-                          for c in CATEGORIES]
-    tables["attribute"] = [{"token": token("attribute", a), "name": a, "description": ""}
-                           for a in ATTRIBUTES]
-    tables["visibility"] = [{"token": t, "level": level, "description": ""}
-                            for t, level, _ in VISIBILITY]
-    tables["sensor"] = [{"token": token("sensor", c), "channel": c,
-                         "modality": "lidar" if c == "LIDAR_TOP" else "camera"}
-                        for c in channels]
+    tables["category"] = [
+        {"token": token("category", c), "name": c, "description": ""} for c in CATEGORIES
+    ]
+    tables["attribute"] = [
+        {"token": token("attribute", a), "name": a, "description": ""} for a in ATTRIBUTES
+    ]
+    tables["visibility"] = [
+        {"token": t, "level": level, "description": ""} for t, level, _ in VISIBILITY
+    ]
+    tables["sensor"] = [
+        {
+            "token": token("sensor", c),
+            "channel": c,
+            "modality": "lidar" if c == "LIDAR_TOP" else "camera",
+        }
+        for c in channels
+    ]
     target, fresh = out / version, out / f".{version}.tmp"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -101,11 +130,15 @@ def _instances(annotations: list[dict]) -> tuple[list[dict], list[dict]]:
         tracks.setdefault(row["instance_token"], []).append(row)
     chained, instances = [], []
     for key, rows in tracks.items():
-        instances.append({
-            "token": key, "category_token": token("category", rows[0]["category"]),
-            "nbr_annotations": len(rows), "first_annotation_token": rows[0]["token"],
-            "last_annotation_token": rows[-1]["token"],
-        })
+        instances.append(
+            {
+                "token": key,
+                "category_token": token("category", rows[0]["category"]),
+                "nbr_annotations": len(rows),
+                "first_annotation_token": rows[0]["token"],
+                "last_annotation_token": rows[-1]["token"],
+            }
+        )
         chained += _chained([{k: v for k, v in row.items() if k != "category"} for row in rows])
     return chained, instances
 
@@ -116,13 +149,15 @@ def _calibrations(studio: Studio) -> list[dict]:
     rows = []
     for channel, pose, intrinsics in poses:
         x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
-        rows.append({
-            "token": token(studio.seed, studio.scene.name, "calibrated", channel),
-            "sensor_token": token("sensor", channel),
-            "translation": [float(v) for v in pose[:3, 3]],
-            "rotation": [float(v) for v in (w, x, y, z)],
-            "camera_intrinsic": intrinsics,
-        })
+        rows.append(
+            {
+                "token": token(studio.seed, studio.scene.name, "calibrated", channel),
+                "sensor_token": token("sensor", channel),
+                "translation": [float(v) for v in pose[:3, 3]],
+                "rotation": [float(v) for v in (w, x, y, z)],
+                "camera_intrinsic": intrinsics,
+            }
+        )
     return rows
 
 

@@ -49,8 +49,13 @@ def _cameras(nusc: NuScenes, sample: dict) -> list[tuple[dict, np.ndarray, np.nd
         if channel != "LIDAR_TOP":
             data = nusc.get("sample_data", data_token)
             calibrated = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
-            cameras.append((data, np.linalg.inv(_sensor_pose(nusc, data)),
-                            np.array(calibrated["camera_intrinsic"])))
+            cameras.append(
+                (
+                    data,
+                    np.linalg.inv(_sensor_pose(nusc, data)),
+                    np.array(calibrated["camera_intrinsic"]),
+                )
+            )
     return cameras
 
 
@@ -66,9 +71,12 @@ def test_every_table_is_there_with_the_right_number_of_rows(nusc: NuScenes) -> N
 
 def test_every_reference_leads_to_a_row_of_its_table(nusc: NuScenes) -> None:
     """A field ``x_token`` or ``x_tokens`` names rows of table x."""
-    special = {"first_sample_token": "sample", "last_sample_token": "sample",
-               "first_annotation_token": "sample_annotation",
-               "last_annotation_token": "sample_annotation"}
+    special = {
+        "first_sample_token": "sample",
+        "last_sample_token": "sample",
+        "first_annotation_token": "sample_annotation",
+        "last_annotation_token": "sample_annotation",
+    }
     checked = set()
     for table in nusc.table_names:
         stored = json.loads((Path(nusc.table_root) / f"{table}.json").read_text())
@@ -93,8 +101,10 @@ def test_prev_and_next_are_each_others_inverse_and_go_forward_in_time(
         if row["next"]:
             following = nusc.get(table, row["next"])
             assert following["prev"] == row["token"]
-            moments = [nusc.get("sample", r.get("sample_token") or r["token"])["timestamp"]
-                       for r in (row, following)]
+            moments = [
+                nusc.get("sample", r.get("sample_token") or r["token"])["timestamp"]
+                for r in (row, following)
+            ]
             assert moments[0] < moments[1]
             links += 1
     assert links > 0
@@ -133,8 +143,10 @@ def test_cameras_shoot_at_their_own_time_from_their_own_ego_pose(nusc: NuScenes)
     data = nusc.get("sample_data", nusc.sample[1]["data"]["CAM_FRONT_LEFT"])
     lidar = nusc.get("sample_data", nusc.sample[1]["data"]["LIDAR_TOP"])
     assert data["timestamp"] - lidar["timestamp"] == -43_100
-    gap = (np.array(nusc.get("ego_pose", lidar["ego_pose_token"])["translation"])
-           - nusc.get("ego_pose", data["ego_pose_token"])["translation"])
+    gap = (
+        np.array(nusc.get("ego_pose", lidar["ego_pose_token"])["translation"])
+        - nusc.get("ego_pose", data["ego_pose_token"])["translation"]
+    )
     assert 0.02 < np.linalg.norm(gap) < 1.0
 
 
@@ -144,10 +156,15 @@ def test_the_devkit_renders_a_sample_with_boxes_map_and_points(
     import matplotlib.pyplot as plt
 
     sample = nusc.sample[0]
-    nusc.render_sample_data(sample["data"]["CAM_FRONT"], out_path=str(tmp_path / "camera.png"),
-                            verbose=False)
-    nusc.render_sample_data(sample["data"]["LIDAR_TOP"], out_path=str(tmp_path / "lidar.png"),
-                            verbose=False, underlay_map=True)
+    nusc.render_sample_data(
+        sample["data"]["CAM_FRONT"], out_path=str(tmp_path / "camera.png"), verbose=False
+    )
+    nusc.render_sample_data(
+        sample["data"]["LIDAR_TOP"],
+        out_path=str(tmp_path / "lidar.png"),
+        verbose=False,
+        underlay_map=True,
+    )
     nusc.render_pointcloud_in_image(sample["token"], out_path=str(tmp_path / "points.png"))
     plt.close("all")
     assert len(list(tmp_path.glob("*.png"))) == 3
@@ -168,8 +185,16 @@ def test_ground_truth_as_predictions_is_perfect(
 ) -> None:
     # the devkit scores only boxes with a LiDAR point inside
     boxes = load_gt(nusc, "mini_val", DetectionBox)
-    fields = ("sample_token", "translation", "size", "rotation", "velocity", "detection_name",
-              "detection_score", "attribute_name")
+    fields = (
+        "sample_token",
+        "translation",
+        "size",
+        "rotation",
+        "velocity",
+        "detection_name",
+        "detection_score",
+        "attribute_name",
+    )
     results = {}
     for token in boxes.sample_tokens:
         rows = [{**b.serialize(), "detection_score": 1.0} for b in boxes[token] if b.num_pts > 0]
@@ -179,8 +204,14 @@ def test_ground_truth_as_predictions_is_perfect(
     path = tmp_path / "results.json"
     meta = dict.fromkeys(["use_camera", "use_lidar", "use_radar", "use_map", "use_external"], False)
     path.write_text(json.dumps({"meta": meta, "results": results}))
-    metrics = NuScenesEval(nusc, config_factory("detection_cvpr_2019"), str(path), "mini_val",
-                           str(tmp_path), verbose=False).main(render_curves=False)
+    metrics = NuScenesEval(
+        nusc,
+        config_factory("detection_cvpr_2019"),
+        str(path),
+        "mini_val",
+        str(tmp_path),
+        verbose=False,
+    ).main(render_curves=False)
     assert metrics["mean_ap"] == pytest.approx(1.0)
     assert metrics["nd_score"] > 0.99
 
@@ -205,8 +236,11 @@ def test_lidar_points_in_a_box_project_into_it_in_every_camera(nusc: NuScenes) -
     assert checked > 1000
 
 
-def _project(points: np.ndarray, cam_T_global: np.ndarray,  # noqa: N803
-             intrinsics: np.ndarray) -> np.ndarray:
+def _project(
+    points: np.ndarray,
+    cam_T_global: np.ndarray,  # noqa: N803
+    intrinsics: np.ndarray,
+) -> np.ndarray:
     """[P, 3] of column, row and depth."""
     seen = points @ cam_T_global[:3, :3].T + cam_T_global[:3, 3]
     pixels = seen @ intrinsics.T
@@ -240,8 +274,11 @@ def test_velocity_agrees_with_how_the_object_really_moves(nusc: NuScenes) -> Non
             if row["prev"] and row["next"]:
                 np.testing.assert_allclose(velocity, real, atol=0.15)
             names = [nusc.get("attribute", t)["name"] for t in row["attribute_tokens"]]
-            moving_name = names and names[0] in ("vehicle.moving", "pedestrian.moving",
-                                                 "cycle.with_rider")
+            moving_name = names and names[0] in (
+                "vehicle.moving",
+                "pedestrian.moving",
+                "cycle.with_rider",
+            )
             assert bool(moving_name) == (np.linalg.norm(real) > 0.2)
             moving += bool(moving_name)
     assert moving > 10

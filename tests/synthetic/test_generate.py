@@ -22,8 +22,11 @@ SCENES = ["scene-0061", "scene-0103"]
 
 def _bytes(root: Path) -> dict[str, str]:
     """A hash of every file a user gets, by its path."""
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -121,16 +124,25 @@ def _tool(*options: object) -> subprocess.CompletedProcess:
     return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--train-scenes", 9], "--train-scenes: v1.0-mini holds 0 to 8 scenes in mini_train, got 9"),
-    (["--val-scenes", 151, "--version", "v1.0-trainval"], "--val-scenes: v1.0-trainval holds 0 to"),
-    (["--train-scenes", 0, "--val-scenes", 0], "at least one scene is needed"),
-    (["--version", "v1.0-test"], "--version: expected one of v1.0-mini, v1.0-trainval"),
-    (["--keyframes", 0], "--keyframes: expected 1 to 100, got 0"),
-    (["--image-size", 8, 8], "--image-size: expected 16 to 8192 pixels, got 8 8"),
-    (["--workers", 0], "--workers: expected at least 1, got 0"),
-    (["--rig", "no_such_rig.yaml"], "no_such_rig.yaml: cannot read the rig file"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--train-scenes", 9],
+            "--train-scenes: v1.0-mini holds 0 to 8 scenes in mini_train, got 9",
+        ),
+        (
+            ["--val-scenes", 151, "--version", "v1.0-trainval"],
+            "--val-scenes: v1.0-trainval holds 0 to",
+        ),
+        (["--train-scenes", 0, "--val-scenes", 0], "at least one scene is needed"),
+        (["--version", "v1.0-test"], "--version: expected one of v1.0-mini, v1.0-trainval"),
+        (["--keyframes", 0], "--keyframes: expected 1 to 100, got 0"),
+        (["--image-size", 8, 8], "--image-size: expected 16 to 8192 pixels, got 8 8"),
+        (["--workers", 0], "--workers: expected at least 1, got 0"),
+        (["--rig", "no_such_rig.yaml"], "no_such_rig.yaml: cannot read the rig file"),
+    ],
+)
 def test_bad_options_end_in_one_line_and_create_nothing(
     tmp_path: Path, options: list, message: str
 ) -> None:

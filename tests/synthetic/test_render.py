@@ -21,8 +21,15 @@ VIEW = CameraView(np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]), 100, 80, 
 def _wall(x: float, half: float = 1.0, owner: int = 0) -> Mesh:
     """A square wall across x, centred on the camera's axis."""
     b = MeshBuilder()
-    b.face([(x, -half, 1.5 - half), (x, half, 1.5 - half), (x, half, 1.5 + half),
-            (x, -half, 1.5 + half)], (1, 1, 1))
+    b.face(
+        [
+            (x, -half, 1.5 - half),
+            (x, half, 1.5 - half),
+            (x, half, 1.5 + half),
+            (x, -half, 1.5 + half),
+        ],
+        (1, 1, 1),
+    )
     return b.build().placed(0, 0, 0, owner)
 
 
@@ -82,8 +89,10 @@ def test_pixels_of_an_object_lie_inside_its_projected_box() -> None:
             pixels = (seen @ camera.intrinsics.T)[:, :2] / seen[:, 2:]
             hull = cv2.convexHull(pixels.astype(np.float32))
             rows, columns = np.nonzero(owners == number)
-            outside = [cv2.pointPolygonTest(hull, (float(u) + 0.5, float(v) + 0.5), True)
-                       for u, v in zip(columns, rows, strict=True)]
+            outside = [
+                cv2.pointPolygonTest(hull, (float(u) + 0.5, float(v) + 0.5), True)
+                for u, v in zip(columns, rows, strict=True)
+            ]
             assert min(outside) > -0.01
             checked += 1
     assert checked > 20

@@ -63,22 +63,25 @@ def test_another_image_size_scales_the_intrinsics() -> None:
     assert small.intrinsics[2].tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize(("change", "field"), [
-    ({"fx": -1}, "cameras[0].fx"),
-    ({"fx": float("nan")}, "cameras[0].fx"),
-    ({"fx": None}, "cameras[0].fx"),
-    ({"width": 0}, "cameras[0].width"),
-    ({"height": 90.5}, "cameras[0].height"),
-    ({"position": [1, 2]}, "cameras[0].position"),
-    ({"position": [1, 2, "x"]}, "cameras[0].position"),
-    ({"position": [1, 0, -1]}, "cameras[0].position"),
-    ({"name": "../up"}, "cameras[0].name"),
-    ({"name": "LIDAR_TOP"}, "cameras[0].name"),
-    ({"focal": 3}, "cameras[0]"),
-    ({"quaternion": [1, 1, 0, 0]}, "cameras[0].quaternion"),
-    ({"quaternion": [1, 0, 0, 0], "yaw": 3}, "cameras[0].quaternion"),
-    ({"delay_ms": 5000}, "cameras[0].delay_ms"),
-])
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"fx": -1}, "cameras[0].fx"),
+        ({"fx": float("nan")}, "cameras[0].fx"),
+        ({"fx": None}, "cameras[0].fx"),
+        ({"width": 0}, "cameras[0].width"),
+        ({"height": 90.5}, "cameras[0].height"),
+        ({"position": [1, 2]}, "cameras[0].position"),
+        ({"position": [1, 2, "x"]}, "cameras[0].position"),
+        ({"position": [1, 0, -1]}, "cameras[0].position"),
+        ({"name": "../up"}, "cameras[0].name"),
+        ({"name": "LIDAR_TOP"}, "cameras[0].name"),
+        ({"focal": 3}, "cameras[0]"),
+        ({"quaternion": [1, 1, 0, 0]}, "cameras[0].quaternion"),
+        ({"quaternion": [1, 0, 0, 0], "yaw": 3}, "cameras[0].quaternion"),
+        ({"delay_ms": 5000}, "cameras[0].delay_ms"),
+    ],
+)
 def test_a_wrong_field_is_named_in_one_line(tmp_path: Path, change: dict, field: str) -> None:
     path = _write(tmp_path / "rig.yaml", {**CAMERA, **change})
     with pytest.raises(DataError) as error:
@@ -88,8 +91,9 @@ def test_a_wrong_field_is_named_in_one_line(tmp_path: Path, change: dict, field:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("content", ["", "cameras: []", "[1, 2]", "cameras: [1]", "a: {b: [",
-                                     "cameras: 3", "lidar: {}"])
+@pytest.mark.parametrize(
+    "content", ["", "cameras: []", "[1, 2]", "cameras: [1]", "a: {b: [", "cameras: 3", "lidar: {}"]
+)
 def test_a_file_that_is_no_rig_ends_in_one_line(tmp_path: Path, content: str) -> None:
     path = tmp_path / "rig.yaml"
     path.write_text(content)

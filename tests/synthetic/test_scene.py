@@ -7,6 +7,7 @@ import pytest
 
 from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES
 from bevdepth_plus.synthetic.looks import object_mesh
+from bevdepth_plus.synthetic.palette import HEAD_LAMP, TAIL_LAMP
 from bevdepth_plus.synthetic.planner import EGO_CENTRE, EGO_SIZE
 from bevdepth_plus.synthetic.scene import Scene, build_scene
 from bevdepth_plus.synthetic.taxonomy import ATTRIBUTES, CATEGORIES, CLASS_CATEGORY, CLASS_SIZE
@@ -42,8 +43,6 @@ def test_faces_are_flat_and_convex(class_name: str) -> None:
 
 
 def test_a_cars_head_lamps_are_in_front_and_its_tail_lamps_behind() -> None:
-    from bevdepth_plus.synthetic.looks import HEAD_LAMP, TAIL_LAMP
-
     for class_name in ("car", "truck", "bus", "bicycle", "motorcycle"):
         size = CLASS_SIZE[class_name]
         mesh = object_mesh(class_name, size, False, np.random.default_rng(0))
@@ -65,8 +64,9 @@ def test_our_categories_and_attributes_are_nuscenes_own(scene: Scene) -> None:
         assert item.attribute(1.0) in (*ATTRIBUTES, "")
 
 
-def _corners(x: float, y: float, yaw: float, size: tuple[float, float],
-             ahead: float = 0.0) -> np.ndarray:
+def _corners(
+    x: float, y: float, yaw: float, size: tuple[float, float], ahead: float = 0.0
+) -> np.ndarray:
     local = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * np.array(size) / 2 + [ahead, 0]
     turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
     return local @ turn.T + [x, y]
