@@ -18,18 +18,21 @@ def allow_mmengine_checkpoints() -> None:
     Why: since torch 2.6 `torch.load` refuses classes it does not know; mmengine 0.10.7 stores its
     message hub (`HistoryBuffer` objects full of numpy arrays and scalars) in every checkpoint, so
     `resume` and even loading weights for a test fail. The check stays on; exactly what such a file
-    contains is allowed. `builtins.getattr`, which the file uses to name the buffer's statistics,
-    would open the door to any code: it is replaced by a look-up of those four names.
+    contains is allowed. `builtins.getattr`, by which the file names the buffer's statistics and the
+    one-cycle schedule's formula, would open the door to any code: it is replaced by a look-up of
+    those names.
 
     Can go when: mmengine registers these classes itself, or stops pickling them.
     """
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
-            (_history_buffer_statistic, "builtins.getattr"),
+            OneCycleParamScheduler,
+            (_mmengine_method, "builtins.getattr"),
             np.ndarray,
             np.dtype,
             np.core.multiarray._reconstruct,
@@ -43,11 +46,16 @@ def allow_mmengine_checkpoints() -> None:
     )
 
 
-def _history_buffer_statistic(owner: Any, name: str) -> Any:
-    """`getattr(HistoryBuffer, name)` for the statistics a buffer registers, and nothing else."""
+def _mmengine_method(owner: Any, name: str) -> Any:
+    """`getattr` for the methods a checkpoint names, and nothing else."""
     from mmengine.logging.history_buffer import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+    named = {
+        HistoryBuffer: ("min", "max", "current", "mean"),
+        OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+    }
+    if name not in named.get(owner, ()):
         raise ValueError(
             f"the checkpoint asks for {owner!r}.{name}, which no mmengine checkpoint needs: "
             "do not trust the file"

@@ -107,3 +107,17 @@ def test_without_torchrun_nothing_is_started():
     init_cpu_process_group(cfg, "none")
     assert not torch_dist.is_initialized()
     assert "model_wrapper_cfg" not in cfg
+
+
+def test_a_one_cycle_schedule_resumes():
+    from mmengine.optim import OneCycleLR
+
+    def schedule():
+        optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.1)
+        return OneCycleLR(optimizer, eta_max=0.1, total_steps=10, by_epoch=False)
+
+    allow_mmengine_checkpoints()
+    state = torch.load(saved({"param_schedulers": [schedule().state_dict()]}), weights_only=True)
+    resumed = schedule()
+    resumed.load_state_dict(state["param_schedulers"][0])
+    resumed.step()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
 from bevdepth_plus.errors import DataError, TrainingError
 
@@ -35,25 +38,30 @@ class NonFiniteLossHook(Hook):
 
 @HOOKS.register_module()
 class MatchingCheckpointHook(Hook):
-    """Refuse a checkpoint of another model, which mmengine would load in silence.
+    """Refuse a checkpoint of another model, which mmengine would load in silence."""
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_weights_fit(model, checkpoint)
+
+
+def check_weights_fit(model: nn.Module, checkpoint: Mapping) -> None:
+    """Hold a checkpoint against a model.
 
     Raises:
         DataError: a parameter of the model is missing in the checkpoint or has another shape.
     """
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        weights = checkpoint.get("state_dict", checkpoint)
-        wrong = [
-            name
-            for name, tensor in model.state_dict().items()
-            if name not in weights or weights[name].shape != tensor.shape
-        ]
-        if wrong:
-            raise DataError(
-                f"the checkpoint is of another model: {len(wrong)} of its tensors are missing or "
-                f"have another shape, first {wrong[0]}; use the config it was trained with"
-            )
+    weights = checkpoint.get("state_dict", checkpoint)
+    wrong = [
+        name
+        for name, tensor in model.state_dict().items()
+        if name not in weights or weights[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise DataError(
+            f"the checkpoint is of another model: {len(wrong)} of its tensors are missing or "
+            f"have another shape, first {wrong[0]}; use the config it was trained with"
+        )
 
 
 @HOOKS.register_module()

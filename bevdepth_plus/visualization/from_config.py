@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import torch
 from mmdet3d.registry import DATASETS, MODELS
@@ -15,7 +14,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from torch import nn
 
 from bevdepth_plus.datasets.transforms import LoadLidarPoints
-from bevdepth_plus.engine.hooks import MatchingCheckpointHook
+from bevdepth_plus.engine.hooks import check_weights_fit
 from bevdepth_plus.engine.launch import load_weights_from
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.visualization.load import load_scene
@@ -45,7 +44,7 @@ def build_model(cfg: Config, checkpoint: str, device: torch.device) -> nn.Module
     load_weights_from(cfg, checkpoint)
     content = _load_checkpoint(checkpoint, map_location="cpu")
     model = MODELS.build(cfg.model)
-    MatchingCheckpointHook().after_load_checkpoint(SimpleNamespace(model=model), content)
+    check_weights_fit(model, content)
     model.load_state_dict(content.get("state_dict", content), strict=False)
     model.to(device)
     model.eval()
