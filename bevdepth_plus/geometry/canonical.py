@@ -1,0 +1,80 @@
+"""Canonical camera space: depth as one fixed focal length would have it.
+
+Things of one size at one depth look larger under a longer focal length, so the same picture means
+different depths to different cameras. A network that learns depth for one focal length ``f_c``, and
+whose answer is brought back with the camera's own ``f``, is free of that. Source: Yin et al.,
+"Metric3D: Towards zero-shot metric 3D prediction from a single image" (ICCV 2023).
+
+Two ways: the labels are scaled (:func:`to_canonical_depth`, :func:`from_canonical_depth`), or the
+images are resized and the labels kept (:func:`canonical_image_matrix`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def effective_focal(
+    intrinsics: Tensor,  # [..., 3, 3], pixels of the image as loaded
+    image_aug: Tensor | None = None,  # [..., 3, 3], pixels as loaded -> network pixels
+) -> Tensor:
+    """Focal length in network pixels, the mean of both axes, ``[...]``, always positive.
+
+    It is the mean of the two singular values of the 2x2 part of ``image_aug @ intrinsics``: without
+    rotation or flip (fx + fy) / 2 after resizing, and neither flip nor rotation changes it.
+    """
+    to_pixels = intrinsics if image_aug is None else image_aug @ intrinsics
+    (a, b), (c, d) = (row.unbind(-1) for row in to_pixels[..., :2, :2].unbind(-2))
+    # (s1 + s2)^2 = s1^2 + s2^2 + 2 s1 s2, the squared Frobenius norm plus twice |determinant|
+    return (a * a + b * b + c * c + d * d + 2 * (a * d - b * c).abs()).sqrt() / 2
+
+
+def to_canonical_depth(
+    depth: Tensor,  # [*C, ..., H, W], metres, 0 = none
+    focal: Tensor,  # [*C], pixels, one for each camera
+    canonical_focal: float,
+) -> Tensor:
+    """``D_c = D * f_c / f`` for each camera; 0 stays 0."""
+    return _scaled(depth, canonical_focal / focal)
+
+
+def from_canonical_depth(
+    canonical_depth: Tensor,  # [*C, ..., H, W]
+    focal: Tensor,  # [*C], pixels, one for each camera
+    canonical_focal: float,
+) -> Tensor:
+    """``D = D_c * f / f_c``, metres: the inverse of :func:`to_canonical_depth`."""
+    return _scaled(canonical_depth, focal / canonical_focal)
+
+
+def canonical_image_matrix(
+    image_size: tuple[int, int],  # width, height of the network's image
+    intrinsics: Tensor,  # [..., 3, 3], pixels of the image as loaded
+    canonical_focal: float,
+    image_aug: Tensor | None = None,  # [..., 3, 3], pixels as loaded -> network pixels
+) -> tuple[Tensor, Tensor]:
+    """The resize by ``f_c / f`` that gives every camera the focal length ``f_c``.
+
+    Compose it on the left, ``matrix @ image_aug``: focal length and principal point follow, and
+    depth labels stay as they are. Its inverse leads back to the image that came in. The scale is
+    exact and one for both axes, so warp with the matrix; the size is that of the canvas, rounded.
+
+    Returns:
+        ``matrix [..., 3, 3]``, network pixels -> canonical pixels (centres at integers + 0.5), and
+        ``size [..., 2]``, int64, the width and height of each camera's canonical image.
+    """
+    scale = canonical_focal / effective_focal(intrinsics, image_aug)
+    matrix = torch.diag_embed(torch.stack([scale, scale, torch.ones_like(scale)], dim=-1))
+    size = scale[..., None] * torch.tensor(image_size, dtype=scale.dtype, device=scale.device)
+    return matrix, size.round().long().clamp(min=1)
+
+
+def _scaled(depth: Tensor, factor: Tensor) -> Tensor:
+    if factor.ndim > depth.ndim - 2 or factor.shape != depth.shape[: factor.ndim]:
+        raise ValueError(
+            f"focal must have the leading axes of depth {tuple(depth.shape)}, "
+            f"got {tuple(factor.shape)}"
+        )
+    factor = factor.reshape(*factor.shape, *[1] * (depth.ndim - factor.ndim))
+    return (depth * factor).to(depth.dtype)
