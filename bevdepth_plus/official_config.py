@@ -2,103 +2,160 @@
 
 from __future__ import annotations
 
-OFFICIAL_CLASSES = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
-_TASKS = (
-    ("car",),
-    ("truck", "construction_vehicle"),
-    ("bus", "trailer"),
-    ("barrier",),
-    ("motorcycle", "bicycle"),
-    ("pedestrian", "traffic_cone"),
-)
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config
+
+from bevdepth_plus.official_models import CLASSES, official_confs
+
+# What of the head's settings does not follow from the grid.
+_BBOX_CODER = ("post_center_range", "max_num", "score_threshold")
+_TRAIN_CFG = ("gaussian_overlap", "max_objs", "min_radius", "code_weights")
+_TEST_CFG = ("nms_type", "min_radius", "post_max_size")
 
 
-def model_config(config: dict, max_objs: int = 500) -> dict:
+def model_config(config: Mapping, max_objs: int = 500) -> dict:
     """Our model config for a parity folder's ``config.json``, all quirks of the public code on."""
-    context, cell, bev_base = config["context"], config["cell"], config["bev_base"]
-    start, stop, step = config["d_bound"]
-    frames = config["sweeps"]
-    neck_channels, bev_neck = config["neck"], config["bev_neck"]
+    confs = official_confs(
+        frames=config["sweeps"],
+        final_dim=config["final_dim"],
+        output_channels=config["context"],
+        cell=config["cell"],
+        d_bound=config["d_bound"],
+        img_backbone=dict(depth=config["depth"], base_channels=config["base"]),
+        img_neck_in=config["neck_in"],
+        img_neck_out=config["neck"],
+        mid_channels=config["mid"],
+        bev_base=config["bev_base"],
+        bev_neck_out=config["bev_neck"],
+        max_objs=max_objs,
+    )
+    model = convert_confs(*confs)
+    model["bbox_head"]["classes"] = CLASSES  # the record numbers labels in the public code's order
+    return model
+
+
+def convert_confs(backbone_conf: Mapping, head_conf: Mapping) -> dict:
+    """Our model config for the public code's two config dicts, all its quirks on.
+
+    Raises:
+        ValueError: a setting is missing, contradicts another one, or has no counterpart here.
+    """
+    try:
+        return _convert(backbone_conf, head_conf)
+    except KeyError as missing:
+        raise ValueError(f"backbone_conf or head_conf lacks {missing}") from None
+
+
+def run_config(model: Mapping, base: Path) -> Config:
+    """A whole config like ``base``, for a model of :func:`convert_confs`."""
+    config = Config.fromfile(base)
+    del config["model"]
+    config.model = dict(model)
+    config.image_size = tuple(model["image_size"])
+    frames = num_frames(model)
+    for split in ("train", "val", "test"):
+        dataset = config[f"{split}_dataloader"].dataset
+        dataset.num_frames = frames
+        for transform in dataset.pipeline:
+            if transform.type == "ImageAugmentation":
+                transform.final_dim = config.image_size
+    for name in ("train_pipeline", "test_pipeline", "dataset"):
+        config.pop(name, None)  # intermediate names; they would contradict the loaders
+    return config
+
+
+def num_frames(model: Mapping) -> int:
+    """How many frames a converted model takes: BEV maps side by side in its BEV encoder."""
+    channels = model["bev_encoder"]["backbone"]["in_channels"]
+    return channels // model["depth_net"]["context_channels"]
+
+
+def _convert(backbone_conf: Mapping, head_conf: Mapping) -> dict:
+    start, stop, step = backbone_conf["d_bound"]
+    context = backbone_conf["output_channels"]
+    bev_channels = head_conf["bev_backbone_conf"]["in_channels"]
+    frames, rest = divmod(bev_channels, context)
+    if rest or not frames:
+        raise ValueError(
+            f"head_conf's bev_backbone_conf takes {bev_channels} channels, which is no multiple of "
+            f"backbone_conf's output_channels {context}"
+        )
+    _check_grid(backbone_conf, head_conf)
+    view_transform = dict(
+        type="LiftSplat",
+        stride=backbone_conf["downsample_factor"],
+        frustum="corners",
+        rounding="truncate",
+    )
+    if backbone_conf.get("use_da", False):
+        view_transform["refinement"] = dict(type="DepthRefinement", channels=context)
     return dict(
         type="BEVDepth",
-        grid=dict(x=(-51.2, 51.2, cell), y=(-51.2, 51.2, cell), z=(-5.0, 3.0, 8.0)),
+        data_preprocessor=dict(
+            type="MultiViewPreprocessor",
+            mean=(123.675, 116.28, 103.53),
+            std=(58.395, 57.12, 57.375),
+            to_rgb=False,
+        ),
+        grid={axis: tuple(map(float, backbone_conf[f"{axis}_bound"])) for axis in "xyz"},
         depth_bins=dict(start=start, stop=stop, step=step, plane="left"),
-        image_size=config["final_dim"],
+        image_size=tuple(backbone_conf["final_dim"]),
         depth_net_sees_key_rig=True,
-        img_backbone=dict(
-            type="mmdet.ResNet",
-            depth=config["depth"],
-            base_channels=config["base"],
-            out_indices=(0, 1, 2, 3),
-        ),
-        img_neck=dict(
-            type="SECONDFPN",
-            in_channels=config["neck_in"],
-            out_channels=[neck_channels] * 4,
-            upsample_strides=[0.25, 0.5, 1, 2],
-        ),
+        img_backbone=_mmdet(backbone_conf["img_backbone_conf"]),
+        img_neck=dict(backbone_conf["img_neck_conf"]),
         depth_net=dict(
             type="DepthNet",
-            in_channels=4 * neck_channels,
-            mid_channels=config["mid"],
+            **backbone_conf["depth_net_conf"],
             context_channels=context,
             image_level_norm="batch",
         ),
-        view_transform=dict(type="LiftSplat", frustum="corners", rounding="truncate"),
+        view_transform=view_transform,
         temporal_fusion=dict(type="ConcatFusion") if frames > 1 else None,
         bev_encoder=dict(
             type="BEVEncoder",
-            backbone=dict(
-                type="mmdet.ResNet",
-                in_channels=context * frames,
-                depth=18,
-                base_channels=bev_base,
-                num_stages=3,
-                strides=(1, 2, 2),
-                dilations=(1, 1, 1),
-                out_indices=(0, 1, 2),
-            ),
-            neck=dict(
-                type="SECONDFPN",
-                in_channels=[context * frames, bev_base, 2 * bev_base, 4 * bev_base],
-                out_channels=[bev_neck] * 4,
-                upsample_strides=[1, 2, 4, 8],
-            ),
+            backbone=_mmdet(head_conf["bev_backbone_conf"]),
+            neck=dict(head_conf["bev_neck_conf"]),
         ),
-        bbox_head=dict(
-            type="BEVCenterHead",
-            classes=OFFICIAL_CLASSES,
-            in_channels=4 * bev_neck,
-            tasks=[dict(class_names=list(names)) for names in _TASKS],
-            common_heads=dict(reg=(2, 2), height=(1, 2), dim=(3, 2), rot=(2, 2), vel=(2, 2)),
-            separate_head=dict(type="SeparateHead", init_bias=-2.19, final_kernel=3),
-            loss_cls=dict(type="mmdet.GaussianFocalLoss", reduction="mean"),
-            loss_bbox=dict(type="mmdet.L1Loss", reduction="mean", loss_weight=0.25),
-            bbox_coder=dict(
-                post_center_range=[-61.2, -61.2, -10.0, 61.2, 61.2, 10.0],
-                max_num=500,
-                score_threshold=0.1,
-            ),
-            train_cfg=dict(
-                gaussian_overlap=0.1,
-                max_objs=max_objs,
-                min_radius=2,
-                code_weights=[1.0] * 8 + [0.5] * 2,
-            ),
-            test_cfg=dict(
-                nms_type="circle", min_radius=[4, 12, 10, 1, 0.85, 0.175], post_max_size=83
-            ),
-        ),
+        bbox_head=_head(head_conf),
         depth_loss=dict(type="BinDepthLoss", loss_weight=3.0),
     )
+
+
+def _head(head_conf: Mapping) -> dict:
+    nms = head_conf["test_cfg"]["nms_type"]
+    if nms != "circle":
+        raise ValueError(f"head_conf's test_cfg.nms_type must be 'circle', got {nms!r}")
+    return dict(
+        type="BEVCenterHead",
+        in_channels=head_conf["in_channels"],
+        tasks=[dict(class_names=list(task["class_names"])) for task in head_conf["tasks"]],
+        common_heads=dict(head_conf["common_heads"]),
+        separate_head=dict(type="SeparateHead", init_bias=-2.19, final_kernel=3),
+        loss_cls=_mmdet(head_conf["loss_cls"]),
+        loss_bbox=_mmdet(head_conf["loss_bbox"]),
+        bbox_coder={key: head_conf["bbox_coder"][key] for key in _BBOX_CODER},
+        train_cfg={key: head_conf["train_cfg"][key] for key in _TRAIN_CFG},
+        test_cfg={key: head_conf["test_cfg"][key] for key in _TEST_CFG},
+    )
+
+
+def _mmdet(conf: Mapping) -> dict:
+    """A module's config in mmdet's scope; weights come from the checkpoint, not from init_cfg."""
+    return {**{k: v for k, v in conf.items() if k != "init_cfg"}, "type": f"mmdet.{conf['type']}"}
+
+
+def _check_grid(backbone_conf: Mapping, head_conf: Mapping) -> None:
+    """Heatmap cells are BEV cells here; the public code keeps both and trusts they agree."""
+    for index, axis in enumerate("xy"):
+        lower, _, cell = backbone_conf[f"{axis}_bound"]
+        target = head_conf["train_cfg"]
+        target_cell = target["voxel_size"][index] * target["out_size_factor"]
+        target_lower = target["point_cloud_range"][index]
+        if not (math.isclose(cell, target_cell) and math.isclose(lower, target_lower)):
+            raise ValueError(
+                f"{axis}_bound starts at {lower} m with cells of {cell} m, head_conf's train_cfg "
+                f"at {target_lower} m with {target_cell:g} m; they must agree"
+            )

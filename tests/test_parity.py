@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 
 TOOL = Path(__file__).parents[1] / "tools" / "check_parity.py"
@@ -68,11 +67,3 @@ def test_an_incomplete_folder_is_named(tmp_path):
     assert result.returncode == 2
     assert "config.json is missing" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_a_weight_of_another_model_is_named(shared_dir):
-    pytest.importorskip("mmcv")
-    from bevdepth_plus.checkpoints import convert_state_dict
-
-    with pytest.raises(ValueError, match="'backbone.conv1.weight' is not known"):
-        convert_state_dict({"backbone.conv1.weight": torch.zeros(1)})

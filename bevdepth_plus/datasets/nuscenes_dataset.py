@@ -108,16 +108,22 @@ class NuScenesBEVDataset(BaseDataset):
         info["bev_aug"] = np.eye(4)
         info["box_type_3d"] = LiDARInstance3DBoxes
         boxes, labels = info.pop("boxes"), info.pop("labels")
-        keep = labels >= 0
-        num_points = info.pop("num_points")
-        if not self.test_mode:
-            keep &= num_points >= self.min_lidar_points
+        keep = self._used(labels, info.pop("num_points"))
         in_ego = transform_boxes(torch.from_numpy(boxes[keep]), torch.from_numpy(info["lidar2ego"]))
         info["ann_info"] = {
             "gt_bboxes_3d": LiDARInstance3DBoxes(in_ego, box_dim=9, origin=(0.5, 0.5, 0.5)),
             "gt_labels_3d": labels[keep],
         }
         return info
+
+    def get_cat_ids(self, idx: int) -> set[int]:
+        """Labels of the boxes one sample trains on; what mmdet3d's ``CBGSDataset`` balances."""
+        info = super().get_data_info(idx)
+        return set(info["labels"][self._used(info["labels"], info["num_points"])].tolist())
+
+    def _used(self, labels: np.ndarray, num_points: np.ndarray) -> np.ndarray:
+        used = labels >= 0
+        return used if self.test_mode else used & (num_points >= self.min_lidar_points)
 
     def _records(self, content: Mapping) -> list[Record]:
         infos = content["data_list"]

@@ -1,0 +1,88 @@
+"""Convert a checkpoint of the public BEVDepth code; writes DST and a config beside it (DST.py)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from bevdepth_plus.checkpoints import load_official, read_official
+from bevdepth_plus.engine.launch import run_tool
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.official_models import OFFICIAL_MODELS
+
+BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "bevdepth_r50_256x704_24e.py"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("src", type=Path, help="the public code's checkpoint")
+    parser.add_argument("dst", type=Path, help="where ours goes, NAME.pth")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--model",
+        metavar="NAME",
+        choices=OFFICIAL_MODELS,
+        help=f"experiment it comes from (default: SRC's name): {', '.join(OFFICIAL_MODELS)}",
+    )
+    which.add_argument(
+        "--confs", type=Path, help="JSON with the backbone_conf and head_conf it was trained with"
+    )
+    args = parser.parse_args()
+    if args.dst.suffix == ".py":
+        parser.error("DST is the checkpoint; the config beside it gets the suffix .py")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    weights = read_official(args.src)
+    confs = read_confs(args.confs) if args.confs else preset(args.model or args.src.stem)
+
+    import torch
+    from mmdet3d.registry import MODELS
+    from mmdet3d.utils import register_all_modules
+
+    import bevdepth_plus.models  # noqa: F401
+    from bevdepth_plus.official_config import convert_confs, num_frames, run_config
+
+    register_all_modules()
+    try:
+        config = convert_confs(*confs)
+        model = MODELS.build(config)
+        load_official(model, weights)
+    except ValueError as error:
+        raise DataError(f"{args.src}: {error}") from None
+    args.dst.parent.mkdir(parents=True, exist_ok=True)
+    meta = dict(converted_from=args.src.name)
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), args.dst)
+    config_path = args.dst.with_suffix(".py")
+    run_config(config, BASE_CONFIG).dump(config_path)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{args.dst}: {len(weights)} entries, {count:,} parameters, {num_frames(config)} frames")
+    print(f"{config_path}: use it with this checkpoint")
+
+
+def preset(name: str) -> tuple[dict, dict]:
+    if name not in OFFICIAL_MODELS:
+        raise DataError(
+            f"{name} is no experiment of the public code; name it with --model, or give its "
+            "settings with --confs"
+        )
+    return OFFICIAL_MODELS[name]()
+
+
+def read_confs(path: Path) -> tuple[dict, dict]:
+    try:
+        content = json.loads(path.read_text())
+        return content["backbone_conf"], content["head_conf"]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    except (KeyError, TypeError):
+        raise DataError(f"{path} must hold {{'backbone_conf': ..., 'head_conf': ...}}") from None
+
+
+if __name__ == "__main__":
+    run_tool(main)
