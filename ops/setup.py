@@ -1,8 +1,12 @@
 """Builds `bevdepth_plus_ops`: pip install --no-build-isolation ./ops
 
 The C++ kernels are built where a compiler is found, the CUDA kernels where PyTorch and the machine
-both have CUDA (BEVDEPTH_PLUS_OPS_CUDA=0 leaves them out). Without a compiler the package installs as pure Python and says
-so on first use. BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE=1 turns a failed build into an error.
+both have CUDA. Without a compiler the package installs as pure Python and says so on first use.
+
+Environment:
+    BEVDEPTH_PLUS_OPS_CUDA=0            leaves the CUDA kernels out
+    BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE=1  makes a failed build an error
+    BEVDEPTH_PLUS_OPS_ASAN=1            builds with AddressSanitizer (see asan.sh)
 """
 
 from __future__ import annotations
@@ -11,33 +15,25 @@ import os
 import platform
 from pathlib import Path
 
-from setuptools import setup
-from torch.utils.cpp_extension import (
-    CUDA_HOME,
-    BuildExtension,
-    CppExtension,
-    CUDAExtension,
-)
 import torch
+from setuptools import Extension, setup
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
-ROOT = Path(__file__).resolve().parent
-STRICT = os.environ.get("BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE", "0") == "1"
-SANITIZE = (
-    ["-fsanitize=address", "-fno-omit-frame-pointer"]
-    if os.environ.get("BEVDEPTH_PLUS_OPS_ASAN") == "1"
-    else []
-)
+WANTS_CUDA = os.environ.get("BEVDEPTH_PLUS_OPS_CUDA", "1") == "1"
+MUST_BUILD = os.environ.get("BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE", "0") == "1"
+WITH_ASAN = os.environ.get("BEVDEPTH_PLUS_OPS_ASAN", "0") == "1"
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+
 # The kernels are compiled for each of these and picked at run time.
 INSTRUCTION_SETS = {"default": []}
 if IS_X86:
-    INSTRUCTION_SETS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
-    INSTRUCTION_SETS["avx512"] = [
-        *INSTRUCTION_SETS["avx2"], "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
-    ]  # fmt: skip
+    avx2 = ["-mavx2", "-mfma", "-mf16c"]
+    avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+    INSTRUCTION_SETS |= {"avx2": avx2, "avx512": avx2 + avx512}
 # Sums may fuse multiply and add; cell indices may not, so that every machine gets the same cells.
 KERNELS = {"csrc/cpu/kernels.cpp": "fast", "csrc/cpu/frustum.cpp": "off"}
-CXX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", *SANITIZE]
+ASAN_FLAGS = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"] if WITH_ASAN else ["-g0"]
+CXX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", *ASAN_FLAGS]
 
 
 class BuildKernels(BuildExtension):
@@ -45,14 +41,14 @@ class BuildKernels(BuildExtension):
 
     def build_extensions(self) -> None:
         try:
-            super_objects = self._kernel_objects()
+            objects = self._kernel_objects()
             for extension in self.extensions:
-                extension.extra_objects += super_objects
+                extension.extra_objects += objects
             super().build_extensions()
         except Exception as error:
-            if STRICT:
+            if MUST_BUILD:
                 raise
-            reason = f"the C++ kernels did not build: {str(error).splitlines()[0]}"
+            reason = f"the compiled kernels did not build: {str(error).splitlines()[0]}"
             print(f"bevdepth_plus_ops: {reason}; installing pure Python")
             self.extensions.clear()
             note = Path(self.build_lib) / "bevdepth_plus_ops" / "build_failure.txt"
@@ -63,38 +59,30 @@ class BuildKernels(BuildExtension):
         objects = []
         for name, flags in INSTRUCTION_SETS.items():
             for source, contract in KERNELS.items():
-                objects += self.compiler.compile(
-                    [source],
-                    output_dir=str(Path(self.build_temp) / name),
-                    extra_postargs=[
-                        "-std=c++17",
-                        "-fPIC",
-                        *CXX_FLAGS,
-                        *flags,
-                        f"-ffp-contract={contract}",
-                        f"-DBEVPOOL_ISA={name}",
-                    ],  # fmt: skip
-                )
+                arguments = ["-std=c++17", "-fPIC", *CXX_FLAGS, *flags]
+                arguments += [f"-ffp-contract={contract}", f"-DBEVPOOL_ISA={name}"]
+                folder = str(Path(self.build_temp) / name)
+                objects += self.compiler.compile([source], folder, extra_postargs=arguments)
         return [str(Path(path).resolve()) for path in objects]
 
 
-def extension():
+def extension() -> Extension:
+    """The operators, with CUDA where it can be built."""
     sources = ["csrc/bev_pool.cpp", "csrc/cpu/dispatch.cpp"]
     flags = CXX_FLAGS + (["-DBEVPOOL_X86"] if IS_X86 else [])
-    wants_cuda = os.environ.get("BEVDEPTH_PLUS_OPS_CUDA", "1") == "1"
-    if wants_cuda and torch.version.cuda and CUDA_HOME:
+    links = ["-fsanitize=address"] if WITH_ASAN else []
+    if WANTS_CUDA and torch.version.cuda and CUDA_HOME:
         sources += ["csrc/cuda/bev_pool_cuda.cpp", "csrc/cuda/bev_pool.cu"]
+        arguments = {"cxx": flags, "nvcc": ["-O3"]}
         return CUDAExtension(
-            "bevdepth_plus_ops._C",
-            sources,
-            extra_compile_args={"cxx": flags, "nvcc": ["-O3", "--fmad=true"]},
+            "bevdepth_plus_ops._C", sources, extra_compile_args=arguments, extra_link_args=links
         )
     return CppExtension(
-        "bevdepth_plus_ops._C", sources, extra_compile_args=flags, extra_link_args=SANITIZE
+        "bevdepth_plus_ops._C", sources, extra_compile_args=flags, extra_link_args=links
     )
 
 
-os.chdir(ROOT)
+os.chdir(Path(__file__).resolve().parent)
 setup(
     name="bevdepth_plus_ops",
     version="0.1.0",

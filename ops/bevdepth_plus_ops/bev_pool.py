@@ -55,7 +55,7 @@ class BEVPoolPlan(nn.Module):
 
     cells: Tensor  # [B, N, D, H, W] int32
     offsets: Tensor | None  # [B * Y * X + 1] int32, first run of each cell
-    runs: Tensor | None  # [R, 4] int32, see Run in csrc/shared_math.h
+    runs: Tensor | None  # [R, 3] int32, see Run in csrc/shared_math.h
 
     def __init__(self, cells: Tensor, bev_size: tuple[int, int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Argument checks that every way into the ops shares: each says what it expected and what it got."""
+"""Argument checks that every way into the ops shares; each says what it expected and got."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 FLOAT_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # The kernels number points with 32-bit integers; offsets into features are 64-bit.
 MAX_POINTS = 2**31 - 1
-# One run of the plan packs its first bin and its number of bins into 16 bits each.
-MAX_BINS = 2**15 - 1
+# A run of the plan counts bins and rows with 16 bits.
+MAX_BINS_AND_ROWS = 2**15 - 1
 
 
 def check_pool_inputs(
@@ -50,8 +50,10 @@ def check_cells(cells: Tensor, bev_size: tuple[int, int]) -> None:
         raise TypeError(f"cells must be torch.int32, got {cells.dtype}")
     if len(bev_size) != 2 or min(bev_size) < 1:
         raise ValueError(f"bev_size must be (Y, X), both at least 1, got {tuple(bev_size)}")
-    if cells.shape[2] > MAX_BINS:
-        raise ValueError(f"cells may hold at most {MAX_BINS} depth bins, got {cells.shape[2]}")
+    if max(cells.shape[2:4]) > MAX_BINS_AND_ROWS:
+        raise ValueError(
+            f"cells may have at most {MAX_BINS_AND_ROWS} bins and rows, got {tuple(cells.shape)}"
+        )
     grid = cells.shape[0] * bev_size[0] * bev_size[1]
     if cells.numel() > MAX_POINTS or grid > MAX_POINTS:
         raise ValueError(

@@ -78,7 +78,7 @@ def _fake_bev_pool_backward(
 def _fake_bev_pool_plan(cells: Tensor, bev_y: int, bev_x: int) -> tuple[Tensor, Tensor]:
     check_cells(cells, (bev_y, bev_x))
     runs = torch.library.get_ctx().new_dynamic_size()
-    return cells.new_empty(cells.shape[0] * bev_y * bev_x + 1), cells.new_empty(runs, 4)
+    return cells.new_empty(cells.shape[0] * bev_y * bev_x + 1), cells.new_empty(runs, 3)
 
 
 def _fake_frustum_cells(

@@ -37,16 +37,17 @@ int64_t padded(int64_t channels) {
   return (channels + kChannelMultiple - 1) / kChannelMultiple * kChannelMultiple;
 }
 
-// [images, rows, padded channels] in the summing type from [.., channels, rows] with any strides.
-Tensor packed_rows(const Tensor& source, int64_t images, int64_t rows, int64_t channels,
-                   int64_t image_stride, int64_t channel_stride, int64_t row_stride) {
-  Tensor packed = at::empty({images, rows, padded(channels)},
+// [items, width, height, padded channels] in the summing type; see PackArgs.
+Tensor packed_features(const Tensor& source, int64_t items, int64_t height, int64_t width,
+                       int64_t channels, int64_t item_stride, int64_t channel_stride,
+                       int64_t place_stride) {
+  Tensor packed = at::empty({items, width, height, padded(channels)},
                             source.options().dtype(sum_type(source)));
-  const PackArgs args{dtype_of(source), source.const_data_ptr(), rows,       channels,
-                      padded(channels), image_stride,            channel_stride, row_stride,
-                      packed.data_ptr()};
-  const int64_t blocks = images * ((rows + kTileCells - 1) / kTileCells);
-  at::parallel_for(0, blocks, 16, [&](int64_t first, int64_t last) {
+  const PackArgs args{dtype_of(source),  source.const_data_ptr(), height,       width, channels,
+                      padded(channels),  item_stride,             channel_stride,
+                      place_stride,      packed.data_ptr()};
+  const int64_t blocks = width > 1 ? height : (height + kPackRows - 1) / kPackRows;
+  at::parallel_for(0, items * blocks, 8, [&](int64_t first, int64_t last) {
     kernels_for_this_cpu().pack(args, first, last);
   });
   return packed;
@@ -54,15 +55,24 @@ Tensor packed_rows(const Tensor& source, int64_t images, int64_t rows, int64_t c
 
 Tensor packed_context(const Tensor& context) {
   const ContextLayout layout(context);
-  return packed_rows(layout.tensor, layout.tensor.size(0) * layout.tensor.size(1),
-                     context.size(3) * context.size(4), context.size(2), layout.image_stride,
-                     layout.channel_stride, layout.pixel_stride);
+  return packed_features(layout.tensor, context.size(0) * context.size(1), context.size(3),
+                         context.size(4), context.size(2), layout.image_stride,
+                         layout.channel_stride, layout.pixel_stride);
 }
 
-struct CellRun {
-  int32_t cell;
-  Run run;
-};
+Tensor packed_depth(const Tensor& depth) {
+  const DepthLayout layout(depth);
+  Tensor packed = at::empty({depth.numel() + kDepthPadding},
+                            depth.options().dtype(sum_type(depth)));
+  const PackDepthArgs args{dtype_of(depth),  layout.tensor.const_data_ptr(), layout.image_stride,
+                           depth.size(2),    depth.size(3),                  depth.size(4),
+                           packed.data_ptr()};
+  const int64_t planes = depth.size(0) * depth.size(1) * depth.size(2);
+  at::parallel_for(0, planes, 32, [&](int64_t first, int64_t last) {
+    kernels_for_this_cpu().pack_depth(args, first, last);
+  });
+  return packed;
+}
 
 std::vector<CellRun> runs_of_image(const int32_t* cells, int64_t bins, int64_t height,
                                    int64_t width, int64_t grid, int64_t image) {
@@ -71,39 +81,44 @@ std::vector<CellRun> runs_of_image(const int32_t* cells, int64_t bins, int64_t h
   kernels_for_this_cpu().run_starts(
       {cells, bins, height, width, grid, starts.data(), row_buffer.data()});
   std::vector<CellRun> runs;
-  for (int64_t d = 0; d < bins; ++d) {
-    for (int64_t p = 0; p < pixels; ++p) {
-      const int32_t start = starts[d * pixels + p];
-      if (start == 0) continue;
-      runs.push_back({cells[d * pixels + p],
-                      {static_cast<int32_t>(image * pixels + p), static_cast<int32_t>(d),
-                       start >> 16, start & 0xffff}});
-    }
-  }
+  const int32_t* start = starts.data();
+  for (int64_t d = 0; d < bins; ++d)
+    for (int64_t h = 0; h < height; ++h)
+      for (int64_t w = 0; w < width; ++w, ++start, ++cells) {
+        if (*start == 0) continue;
+        runs.push_back({*cells,
+                        {static_cast<int32_t>(image * width + w), static_cast<int16_t>(d),
+                         static_cast<int16_t>(*start >> 16), static_cast<int16_t>(h),
+                         static_cast<int16_t>(*start & 0xffff)}});
+      }
   return runs;
+}
+
+// The runs of every image, found in parallel.
+std::vector<std::vector<CellRun>> runs_of_images(const Tensor& cells, int64_t grid) {
+  const int64_t bins = cells.size(2), height = cells.size(3), width = cells.size(4);
+  std::vector<std::vector<CellRun>> found(cells.size(0) * cells.size(1));
+  const int32_t* data = cells.const_data_ptr<int32_t>();
+  at::parallel_for(0, static_cast<int64_t>(found.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i)
+      found[i] = runs_of_image(data + i * bins * height * width, bins, height, width, grid, i);
+  });
+  return found;
 }
 
 // Sorts the runs of each cell behind each other (a stable counting sort), one batch item a task.
 std::tuple<Tensor, Tensor> bev_pool_plan(const Tensor& cells_in, int64_t bev_y, int64_t bev_x) {
   check_cells(cells_in, bev_y, bev_x);
   const Tensor cells = cells_in.contiguous();
-  const int64_t items = cells.size(0), cameras = cells.size(1), bins = cells.size(2);
-  const int64_t height = cells.size(3), width = cells.size(4), grid = bev_y * bev_x;
-  const int64_t images = items * cameras, points = bins * height * width;
-
-  std::vector<std::vector<CellRun>> found(images);
-  const int32_t* data = cells.const_data_ptr<int32_t>();
-  at::parallel_for(0, images, 1, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i)
-      found[i] = runs_of_image(data + i * points, bins, height, width, grid, i);
-  });
+  const int64_t items = cells.size(0), cameras = cells.size(1), grid = bev_y * bev_x;
+  const std::vector<std::vector<CellRun>> found = runs_of_images(cells, grid);
   std::vector<int64_t> first_run(items + 1, 0);
   for (int64_t b = 0; b < items; ++b) {
     first_run[b + 1] = first_run[b];
     for (int64_t n = 0; n < cameras; ++n) first_run[b + 1] += found[b * cameras + n].size();
   }
   Tensor offsets = at::empty({items * grid + 1}, cells.options());
-  Tensor runs = at::empty({first_run[items], 4}, cells.options());
+  Tensor runs = at::empty({first_run[items], 3}, cells.options());
   int32_t* offset = offsets.data_ptr<int32_t>();
   Run* sorted = reinterpret_cast<Run*>(runs.data_ptr<int32_t>());
   at::parallel_for(0, items, 1, [&](int64_t first, int64_t last) {
@@ -151,7 +166,6 @@ Tensor bev_pool_cpu(const Tensor& depth_in, const Tensor& context, const Tensor&
                     const std::optional<Tensor>& planned_offsets,
                     const std::optional<Tensor>& planned_runs, int64_t bev_y, int64_t bev_x) {
   check_pool(depth_in, context, cells, bev_y, bev_x);
-  const DepthLayout depth(depth_in);
   Tensor offsets, runs;
   if (planned_offsets.has_value() && planned_runs.has_value()) {
     check_plan(*planned_offsets, *planned_runs, cells, bev_y, bev_x);
@@ -163,17 +177,15 @@ Tensor bev_pool_cpu(const Tensor& depth_in, const Tensor& context, const Tensor&
   const int64_t items = cells.size(0), channels = context.size(2), grid = bev_y * bev_x;
   Tensor bev = at::empty({items, channels, bev_y, bev_x}, depth_in.options());
   if (bev.numel() == 0) return bev;
-  const Tensor packed = packed_context(context);
+  const Tensor context_rows = packed_context(context), depth_columns = packed_depth(depth_in);
   const int32_t* offset = offsets.const_data_ptr<int32_t>();
   const ForwardArgs args{dtype_of(depth_in),
-                         depth.tensor.const_data_ptr(),
-                         depth.image_stride,
-                         packed.const_data_ptr(),
+                         depth_columns.const_data_ptr(),
+                         context_rows.const_data_ptr(),
                          offset,
                          reinterpret_cast<const Run*>(runs.const_data_ptr<int32_t>()),
                          cells.size(2),
                          cells.size(3),
-                         cells.size(4),
                          channels,
                          padded(channels),
                          grid,
@@ -186,27 +198,52 @@ Tensor bev_pool_cpu(const Tensor& depth_in, const Tensor& context, const Tensor&
   return bev;
 }
 
-std::tuple<Tensor, Tensor> bev_pool_backward_cpu(const Tensor& grad_in, const Tensor& depth_in,
+// The runs of each column behind each other, and where each column's begin.
+struct ColumnRuns {
+  ColumnRuns(const Tensor& cells, int64_t grid) {
+    const std::vector<std::vector<CellRun>> found = runs_of_images(cells, grid);
+    const int64_t images = static_cast<int64_t>(found.size()), width = cells.size(4);
+    offsets.assign(images * width + 1, 0);
+    for (const auto& image_runs : found)
+      for (const CellRun& r : image_runs) ++offsets[r.run.column + 1];
+    for (size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
+    runs.resize(offsets.back());
+    at::parallel_for(0, images, 1, [&](int64_t first, int64_t last) {
+      for (int64_t image = first; image < last; ++image) {
+        std::vector<int32_t> next(&offsets[image * width], &offsets[(image + 1) * width]);
+        for (const CellRun& r : found[image]) runs[next[r.run.column - image * width]++] = r;
+      }
+    });
+  }
+  std::vector<int32_t> offsets;
+  std::vector<CellRun> runs;
+};
+
+std::tuple<Tensor, Tensor> bev_pool_backward_cpu(const Tensor& grad_in, const Tensor& depth,
                                                  const Tensor& context, const Tensor& cells_in) {
-  check_pool(depth_in, context, cells_in, grad_in.size(2), grad_in.size(3));
   check_grad(grad_in, context);
-  const DepthLayout depth(depth_in);
-  const Tensor cells = cells_in.contiguous();
-  const Tensor grad = grad_in.contiguous();
+  check_pool(depth, context, cells_in, grad_in.size(2), grad_in.size(3));
+  const Tensor cells = cells_in.contiguous(), grad = grad_in.contiguous();
   const int64_t items = cells.size(0), cameras = cells.size(1), width = cells.size(4);
   const int64_t channels = context.size(2), grid = grad.size(2) * grad.size(3);
-  Tensor depth_grad = at::empty(cells.sizes(), depth_in.options());
+  Tensor depth_grad = at::empty(cells.sizes(), depth.options());
   Tensor context_grad = at::empty(context.sizes(), context.options());
-  if (context_grad.numel() == 0) return {depth_grad.zero_(), context_grad};
-  if (depth_grad.numel() == 0) return {depth_grad, context_grad.zero_()};
-  const Tensor packed = packed_context(context);
-  const Tensor packed_grad = packed_rows(grad, items, grid, channels, channels * grid, grid, 1);
-  const BackwardArgs args{dtype_of(depth_in),
-                          depth.tensor.const_data_ptr(),
-                          depth.image_stride,
-                          packed.const_data_ptr(),
-                          packed_grad.const_data_ptr(),
-                          cells.const_data_ptr<int32_t>(),
+  if (cells.numel() == 0 || context.numel() == 0) return {depth_grad.zero_(), context_grad.zero_()};
+  const DepthLayout depth_layout(depth);
+  const ContextLayout layout(context);
+  const Tensor grad_rows =
+      packed_features(grad, items, grid, 1, channels, channels * grid, grid, 1);
+  const ColumnRuns columns(cells, grid);
+  const BackwardArgs args{dtype_of(depth),
+                          depth_layout.tensor.const_data_ptr(),
+                          depth_layout.image_stride,
+                          layout.tensor.const_data_ptr(),
+                          layout.image_stride,
+                          layout.channel_stride,
+                          layout.pixel_stride,
+                          grad_rows.const_data_ptr(),
+                          columns.offsets.data(),
+                          columns.runs.data(),
                           cameras,
                           cells.size(2),
                           cells.size(3),

@@ -61,7 +61,7 @@ inline void check_plan(const Tensor& offsets, const Tensor& runs, const Tensor& 
   TORCH_CHECK_VALUE(offsets.dim() == 1 && offsets.size(0) == cells.size(0) * bev_y * bev_x + 1,
                     "offsets must be [B * Y * X + 1] = [", cells.size(0) * bev_y * bev_x + 1,
                     "], got ", offsets.sizes());
-  TORCH_CHECK_VALUE(runs.dim() == 2 && runs.size(1) == 4, "runs must be [R, 4], got ",
+  TORCH_CHECK_VALUE(runs.dim() == 2 && runs.size(1) == 3, "runs must be [R, 3], got ",
                     runs.sizes());
   TORCH_CHECK_VALUE(offsets.device() == cells.device() && runs.device() == cells.device(),
                     "the plan must be on depth's device ", cells.device(), ", got ",

@@ -14,14 +14,13 @@
 
 namespace bevpool {
 
-// A rectangle of frustum points in one image column that all fall into one BEV cell:
-// rows [pixel, pixel + rows) down the column, bins [first_bin, first_bin + bins).
+// A rectangle of frustum points in one image column that all fall into one BEV cell. Cameras stand
+// upright, so most points of a column share their cell with the rows above and below.
 struct Run {
-  int32_t pixel;  // (image * H + h) * W + w of the first row; image = b * N + n
-  int32_t first_bin;
-  int32_t bins;
-  int32_t rows;
+  int32_t column;  // image * W + w, where image = b * N + n
+  int16_t first_bin, bins, first_row, rows;
 };
+static_assert(sizeof(Run) == 12, "a plan stores a run in three int32");
 
 struct Grid {
   double lower[3];  // x, y, z, metres

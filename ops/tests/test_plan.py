@@ -20,18 +20,17 @@ def test_planned_and_unplanned_pooling_give_the_same_bits():
 def points_of_runs(plan: BEVPoolPlan) -> list[tuple[int, int]]:
     """(point, cell) of every point in the plan's runs, point numbered as in cells.flatten()."""
     _, _, bins, height, width = plan.cells.shape
-    pixels = height * width
     offsets = plan.offsets.tolist()
+    words = plan.runs.numpy()
+    shorts = words[:, 1:].copy().view("int16")  # first bin, bins, first row, rows
     points = []
     for cell in range(len(offsets) - 1):
-        for pixel, first_bin, run_bins, rows in plan.runs[
-            offsets[cell] : offsets[cell + 1]
-        ].tolist():
-            image, place = divmod(pixel, pixels)
+        for r in range(offsets[cell], offsets[cell + 1]):
+            image, w = divmod(int(words[r, 0]), width)
+            first_bin, run_bins, first_row, rows = shorts[r].tolist()
             for d in range(first_bin, first_bin + run_bins):
-                for row in range(rows):
-                    point = (image * bins + d) * pixels + place + row * width
-                    points.append((point, cell))
+                for h in range(first_row, first_row + rows):
+                    points.append((((image * bins + d) * height + h) * width + w, cell))
     return points
 
 

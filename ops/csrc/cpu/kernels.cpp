@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include <cstdlib>
+#include <cstring>
 
 #include "vec.h"
 
@@ -23,6 +24,7 @@ class Workspace {  // a cache-line aligned array, freed at the end of the scope
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   T* get() { return data_; }
+  void clear(int64_t size) { std::memset(data_, 0, size * sizeof(T)); }
 
  private:
   T* data_;
@@ -52,95 +54,99 @@ BEVPOOL_INLINE void for_channel_blocks(int64_t channels, F&& f) {
 
 // ---- packing ---------------------------------------------------------------------------------
 
+// Channels next to each other for `count` places of the source.
 template <typename S>
-void pack(const PackArgs& a, int64_t first_block, int64_t last_block) {
-  using T = Sum<S>;
-  const int64_t blocks = (a.rows + kTileCells - 1) / kTileCells;
-  for (int64_t block = first_block; block < last_block; ++block) {
-    const int64_t image = block / blocks, row = block % blocks * kTileCells;
-    const int64_t count = a.rows - row < kTileCells ? a.rows - row : kTileCells;
-    const S* source =
-        static_cast<const S*>(a.source) + image * a.image_stride + row * a.row_stride;
-    T* target = static_cast<T*>(a.packed) + (image * a.rows + row) * a.padded_channels;
-    if (a.row_stride == 1) {
-      transpose(source, a.channel_stride, a.channels, count, target, a.padded_channels,
-                a.padded_channels);
-      continue;
+BEVPOOL_INLINE void pack_places(const S* source, int64_t channel_stride, int64_t place_stride,
+                                int64_t count, int64_t channels, int64_t padded_channels,
+                                Sum<S>* target, int64_t target_stride) {
+  constexpr int64_t lanes = VectorOf<Sum<S>>::lanes;
+  if (place_stride == 1) {
+    transpose(source, channel_stride, channels, count, target, target_stride, padded_channels);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t c = 0; c < padded_channels; c += lanes) {
+      const S* p = source + i * place_stride + c;
+      Vec<Sum<S>> v = Vec<Sum<S>>{};
+      if (channels - c >= lanes)
+        v = load(p);
+      else if (channels > c)
+        v = load_some(p, channels - c);
+      store(target + i * target_stride + c, v);
     }
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t c = 0; c < a.padded_channels; c += VectorOf<T>::lanes) {
-        const S* p = source + i * a.row_stride + c;
-        const int64_t rest = a.channels - c;
-        const Vec<T> v = rest >= VectorOf<T>::lanes ? load(p) : rest > 0 ? load_some(p, rest) : Vec<T>{};
-        store(target + i * a.padded_channels + c, v);
-      }
-    }
+  }
+}
+
+template <typename S>
+void pack(const PackArgs& a, int64_t first, int64_t last) {
+  const bool is_image = a.width > 1;
+  const int64_t block = is_image ? a.width : kPackRows;
+  const int64_t blocks = is_image ? a.height : (a.height + block - 1) / block;
+  for (int64_t work = first; work < last; ++work) {
+    const int64_t item = work / blocks, place = work % blocks * block;
+    const int64_t rest = a.height * a.width - place;
+    const int64_t row = item * a.height * a.width + (is_image ? work % blocks : place);
+    pack_places(
+        static_cast<const S*>(a.source) + item * a.item_stride + place * a.place_stride,
+        a.channel_stride, a.place_stride, rest < block ? rest : block, a.channels,
+        a.padded_channels, static_cast<Sum<S>*>(a.packed) + row * a.padded_channels,
+        is_image ? a.height * a.padded_channels : a.padded_channels);
+  }
+}
+
+template <typename S>
+void pack_depth(const PackDepthArgs& a, int64_t first_plane, int64_t last_plane) {
+  const int64_t pixels = a.height * a.width;
+  for (int64_t plane = first_plane; plane < last_plane; ++plane) {
+    const int64_t image = plane / a.bins, d = plane % a.bins;
+    const S* source = static_cast<const S*>(a.depth) + image * a.image_stride + d * pixels;
+    Sum<S>* target =
+        static_cast<Sum<S>*>(a.packed) + image * a.bins * pixels + d * a.height;
+    transpose(source, a.width, a.height, a.width, target, a.bins * a.height, a.height);
   }
 }
 
 // ---- forward: BEV cells gather their runs -----------------------------------------------------
 
-constexpr int kBatch = 256;  // weighted rows gathered before they are summed
-
 template <typename T>
-struct Batch {
-  T weight[kBatch];
-  const T* row[kBatch];
-  int count = 0;
-};
-
-template <typename T>
-struct AddBatch {
-  const Batch<T>& batch;
-  T* sum;
+struct SumCell {
+  const ForwardArgs& a;
+  int64_t cell;
+  T* sum;  // [padded_channels]
 
   template <int Vectors>
   BEVPOOL_INLINE void operator()(int64_t channel) const {
     constexpr int lanes = VectorOf<T>::lanes;
+    const T* packed_depth = static_cast<const T*>(a.packed_depth);
+    const T* packed_context = static_cast<const T*>(a.packed_context) + channel;
     Vec<T> total[Vectors];
 #pragma GCC unroll 6
-    for (int i = 0; i < Vectors; ++i) total[i] = load(sum + channel + i * lanes);
-    for (int k = 0; k < batch.count; ++k) {
-      const Vec<T> weight = splat(batch.weight[k]);
-      const T* row = batch.row[k] + channel;
+    for (int i = 0; i < Vectors; ++i) total[i] = Vec<T>{};
+    for (int32_t r = a.offsets[cell]; r < a.offsets[cell + 1]; ++r) {
+      const Run run = a.runs[r];
+      const int64_t column = run.column;
+      const T* depth =
+          packed_depth + (column * a.bins + run.first_bin) * a.height + run.first_row;
+      const T* row = packed_context + (column * a.height + run.first_row) * a.padded_channels;
+      for (int first = 0; first < run.rows; first += lanes) {
+        // Lanes beyond the run hold other points' depth, or padding, and are not used.
+        Vec<T> sum_of_bins = load(depth + first);
+        for (int d = 1; d < run.bins; ++d) sum_of_bins += load(depth + d * a.height + first);
+        T weight[lanes];
+        store(weight, sum_of_bins);
+        const int rows = run.rows - first < lanes ? run.rows - first : lanes;
+        for (int k = 0; k < rows; ++k) {
+          const Vec<T> w = splat(weight[k]);
 #pragma GCC unroll 6
-      for (int i = 0; i < Vectors; ++i) total[i] += weight * load(row + i * lanes);
+          for (int i = 0; i < Vectors; ++i) total[i] += w * load(row + i * lanes);
+          row += a.padded_channels;
+        }
+      }
     }
 #pragma GCC unroll 6
     for (int i = 0; i < Vectors; ++i) store(sum + channel + i * lanes, total[i]);
   }
 };
-
-template <typename T>
-BEVPOOL_INLINE void add_batch(Batch<T>& batch, int64_t padded_channels, T* sum) {
-  for_channel_blocks<T>(padded_channels, AddBatch<T>{batch, sum});
-  batch.count = 0;
-}
-
-template <typename S>
-BEVPOOL_INLINE void sum_cell(const ForwardArgs& a, int64_t cell, Sum<S>* sum) {
-  using T = Sum<S>;
-  const int64_t pixels = a.height * a.width;
-  for (int64_t c = 0; c < a.padded_channels; ++c) sum[c] = T(0);
-  Batch<T> batch;
-  for (int32_t r = a.offsets[cell]; r < a.offsets[cell + 1]; ++r) {
-    const Run run = a.runs[r];
-    const int32_t image = run.pixel / static_cast<int32_t>(pixels);
-    const S* depth = static_cast<const S*>(a.depth) + image * a.depth_image_stride +
-                     run.first_bin * pixels + (run.pixel - image * pixels);
-    const T* row = static_cast<const T*>(a.packed_context) + run.pixel * a.padded_channels;
-    for (int32_t i = 0; i < run.rows; ++i) {
-      T weight = T(0);
-      for (int32_t d = 0; d < run.bins; ++d) weight += to_sum(depth[d * pixels]);
-      batch.weight[batch.count] = weight;
-      batch.row[batch.count] = row;
-      if (++batch.count == kBatch) add_batch(batch, a.padded_channels, sum);
-      depth += a.width;
-      row += a.width * a.padded_channels;
-    }
-  }
-  add_batch(batch, a.padded_channels, sum);
-}
 
 template <typename S>
 void forward(const ForwardArgs& a, int64_t first_tile, int64_t last_tile) {
@@ -151,133 +157,189 @@ void forward(const ForwardArgs& a, int64_t first_tile, int64_t last_tile) {
     const int64_t item = tile / tiles, cell = tile % tiles * kTileCells;
     const int64_t count = a.grid - cell < kTileCells ? a.grid - cell : kTileCells;
     for (int64_t j = 0; j < count; ++j)
-      sum_cell<S>(a, item * a.grid + cell + j, sums.get() + j * a.padded_channels);
+      for_channel_blocks<T>(a.padded_channels,
+                            SumCell<T>{a, item * a.grid + cell + j,
+                                       sums.get() + j * a.padded_channels});
     S* bev = static_cast<S*>(a.bev) + item * a.channels * a.grid + cell;
     transpose(sums.get(), a.padded_channels, count, a.channels, bev, a.grid, count);
   }
 }
 
-// ---- backward: pixels gather their cells ------------------------------------------------------
+// ---- backward: columns gather their cells -----------------------------------------------------
 
-// One pixel's bins, merged where neighbours fall into one cell. A pixel reads a cell's gradient
-// once for both of its results.
-template <typename T>
-struct PixelRuns {
-  explicit PixelRuns(int64_t bins) : cell(bins), weight(bins), product(bins), run_of_bin(bins) {}
-
-  Workspace<int32_t> cell;
-  Workspace<T> weight;   // sum of depth over the run
-  Workspace<T> product;  // context . gradient of the run's cell
-  Workspace<int32_t> run_of_bin;
-  int64_t count = 0;
-
-  BEVPOOL_INLINE void find(const int32_t* cells, const T* depth, int64_t bins) {
-    int32_t* run_cell = cell.get();
-    T* run_weight = weight.get();
-    int64_t last = -1;
-    int32_t previous = 0;
-    T sum = T(0);
-    for (int64_t d = 0; d < bins; ++d) {
-      const bool is_new = d == 0 || cells[d] != previous;
-      last += is_new;
-      sum = (is_new ? T(0) : sum) + depth[d];
-      previous = cells[d];
-      run_cell[last] = previous;
-      run_weight[last] = sum;
-      run_of_bin.get()[d] = static_cast<int32_t>(last);
-    }
-    count = last + 1;
-  }
+// One row of a run: all its bins share a cell, hence one gradient and one product.
+struct RowUse {
+  int32_t cell;
+  int32_t entry;  // into the column's weights and products
 };
 
+// Both gradients of one pixel, over the cells its bins fall into.
 template <typename T>
-struct AddRuns {
-  PixelRuns<T>& runs;
-  const T* context;
-  const T* grad;  // of this batch item: [grid, padded_channels]
-  int64_t grid, padded_channels;
-  T* context_grad;
+struct PixelGradients {
+  const RowUse* uses;
+  int64_t count, padded_channels;
+  const T* weight;
+  const T* context;  // [padded_channels]
+  const T* grad;     // of this batch item: [grid, padded_channels]
+  T* product;        // context . gradient for each entry
+  T* context_grad;   // [padded_channels]
 
   template <int Vectors>
   BEVPOOL_INLINE void operator()(int64_t channel) const {
     constexpr int lanes = VectorOf<T>::lanes;
-    const int32_t* run_cell = runs.cell.get();
-    const T* run_weight = runs.weight.get();
-    T* product = runs.product.get();
     Vec<T> feature[Vectors], total[Vectors];
 #pragma GCC unroll 6
     for (int i = 0; i < Vectors; ++i) {
       feature[i] = load(context + channel + i * lanes);
       total[i] = Vec<T>{};
     }
-    for (int64_t k = 0; k < runs.count; ++k) {
-      const T before = channel == 0 ? T(0) : product[k];
-      product[k] = before;
-      if (!is_inside(run_cell[k], grid)) continue;
-      const T* row = grad + run_cell[k] * padded_channels + channel;
-      const Vec<T> weight = splat(run_weight[k]);
-      Vec<T> dot = Vec<T>{};
+    Vec<T> dots[lanes];
+    for (int64_t first = 0; first < count; first += lanes) {
+      const int some = count - first < lanes ? static_cast<int>(count - first) : lanes;
+      for (int k = 0; k < some; ++k) {
+        const RowUse use = uses[first + k];
+        const T* g = grad + use.cell * padded_channels + channel;
+        const Vec<T> w = splat(weight[use.entry]);
+        Vec<T> dot = Vec<T>{};
 #pragma GCC unroll 6
-      for (int i = 0; i < Vectors; ++i) {
-        const Vec<T> g = load(row + i * lanes);
-        dot += feature[i] * g;
-        total[i] += weight * g;
+        for (int i = 0; i < Vectors; ++i) {
+          const Vec<T> value = load(g + i * lanes);
+          dot += feature[i] * value;
+          total[i] += w * value;
+        }
+        dots[k] = dot;
       }
-      product[k] = before + sum_of_lanes<T>(dot);
+      for (int k = some; k < lanes; ++k) dots[k] = Vec<T>{};
+      T sums[lanes];
+      store(sums, sums_of_lanes<T>(dots));
+      for (int k = 0; k < some; ++k) {
+        T* target = product + uses[first + k].entry;
+        *target = channel == 0 ? sums[k] : *target + sums[k];
+      }
     }
 #pragma GCC unroll 6
     for (int i = 0; i < Vectors; ++i) store(context_grad + channel + i * lanes, total[i]);
   }
 };
 
+// The columns [w0, w0 + count) of one image, in memory close to the core. Column by column:
+// depth is [columns, D, H], context [columns, H, padded_channels].
+template <typename S>
+struct ColumnBlock {
+  using T = Sum<S>;
+
+  explicit ColumnBlock(const BackwardArgs& args)
+      : a(args), points(a.bins * a.height), features(a.height * a.padded_channels),
+        depth(kColumnBlock * points + kDepthPadding), depth_grad(kColumnBlock * points),
+        context(kColumnBlock * features), context_grad(kColumnBlock * features),
+        weight(points + kDepthPadding), product(points + kDepthPadding), uses(points),
+        use_count(a.height) {}
+
+  void read(int64_t image, int64_t w0, int64_t count) {
+    const int64_t pixels = a.height * a.width;
+    const S* source = static_cast<const S*>(a.depth) + image * a.depth_image_stride + w0;
+    for (int64_t d = 0; d < a.bins; ++d)
+      transpose(source + d * pixels, a.width, a.height, count, depth.get() + d * a.height, points,
+                a.height);
+    const S* features_source = static_cast<const S*>(a.context) + image * a.context_image_stride;
+    for (int64_t h = 0; h < a.height; ++h)
+      pack_places(features_source + (h * a.width + w0) * a.context_pixel_stride,
+                  a.context_channel_stride, a.context_pixel_stride, count, a.channels,
+                  a.padded_channels, context.get() + h * a.padded_channels, features);
+    depth_grad.clear(count * points);
+  }
+
+  void compute(int64_t image, int64_t w0, int64_t count) {
+    const T* grad = static_cast<const T*>(a.packed_grad) +
+                    image / a.cameras * a.grid * a.padded_channels;
+    for (int64_t w = 0; w < count; ++w) {
+      const int32_t* offsets = a.column_offsets + image * a.width + w0 + w;
+      const CellRun* runs = a.runs + offsets[0];
+      const int64_t run_count = offsets[1] - offsets[0];
+      sum_depth(runs, run_count, depth.get() + w * points, grad);
+      for (int64_t h = 0; h < a.height; ++h) {
+        const int64_t row = w * features + h * a.padded_channels;
+        for_channel_blocks<T>(
+            a.padded_channels,
+            PixelGradients<T>{uses.get() + h * a.bins, use_count.get()[h], a.padded_channels,
+                              weight.get(), context.get() + row, grad, product.get(),
+                              context_grad.get() + row});
+      }
+      spread_products(runs, run_count, depth_grad.get() + w * points);
+    }
+  }
+
+  // Numbers the rows of all runs of a column, sums their depth and lists them by row.
+  void sum_depth(const CellRun* runs, int64_t count, const T* column_depth, const T* grad) {
+    constexpr int lanes = VectorOf<T>::lanes;
+    const int64_t height = a.height, bins = a.bins, padded_channels = a.padded_channels;
+    T* weights = weight.get();
+    RowUse* lists = uses.get();
+    int32_t* sizes = use_count.get();
+    for (int64_t h = 0; h < height; ++h) sizes[h] = 0;
+    int32_t entry = 0;
+    for (int64_t r = 0; r < count; ++r) {
+      const auto [cell, run] = runs[r];
+      // A ray's cells lie apart in memory, where no hardware expects the next one.
+      const T* g = grad + cell * padded_channels;
+      for (int64_t c = 0; c < padded_channels; c += 64 / sizeof(T)) __builtin_prefetch(g + c);
+      const T* first = column_depth + run.first_bin * height + run.first_row;
+      for (int i = 0; i < run.rows; i += lanes) {
+        Vec<T> sum = load(first + i);  // lanes beyond the run are overwritten by the next one
+        for (int d = 1; d < run.bins; ++d) sum += load(first + d * height + i);
+        store(weights + entry + i, sum);
+      }
+      for (int h = run.first_row; h < run.first_row + run.rows; ++h)
+        lists[h * bins + sizes[h]++] = RowUse{cell, entry++};
+    }
+  }
+
+  void spread_products(const CellRun* runs, int64_t count, T* column_grad) {
+    constexpr int lanes = VectorOf<T>::lanes;
+    const int64_t height = a.height;
+    const T* products = product.get();
+    for (int64_t r = 0; r < count; ++r) {
+      const Run run = runs[r].run;
+      T* first = column_grad + run.first_bin * height + run.first_row;
+      for (int i = 0; i < run.rows; i += lanes) {
+        const int rows = run.rows - i < lanes ? run.rows - i : lanes;
+        const Vec<T> values = load(products + i);
+        for (int d = 0; d < run.bins; ++d) store_some(first + d * height + i, values, rows);
+      }
+      products += run.rows;
+    }
+  }
+
+  void write(int64_t image, int64_t w0, int64_t count) {
+    const int64_t pixels = a.height * a.width;
+    S* depth_target = static_cast<S*>(a.depth_grad) + image * a.bins * pixels + w0;
+    for (int64_t d = 0; d < a.bins; ++d)
+      transpose(depth_grad.get() + d * a.height, points, count, a.height,
+                depth_target + d * pixels, a.width, count);
+    S* context_target = static_cast<S*>(a.context_grad) + image * a.channels * pixels + w0;
+    for (int64_t h = 0; h < a.height; ++h)
+      transpose(context_grad.get() + h * a.padded_channels, features, count, a.channels,
+                context_target + h * a.width, pixels, count);
+  }
+
+  const BackwardArgs& a;
+  const int64_t points, features;
+  Workspace<T> depth, depth_grad, context, context_grad;
+  Workspace<T> weight, product;  // of each run's rows
+  Workspace<RowUse> uses;        // [H, D], the first use_count[h] of each row
+  Workspace<int32_t> use_count;
+};
+
 template <typename S>
 void backward(const BackwardArgs& a, int64_t first_block, int64_t last_block) {
-  using T = Sum<S>;
-  const int64_t pixels = a.height * a.width, points = a.bins * pixels;
   const int64_t blocks = (a.width + kColumnBlock - 1) / kColumnBlock;
-  // Staged per column so that a column's cells, a few kB of gradient, stay in the nearest cache.
-  const int64_t column = a.height * a.bins, features = a.height * a.padded_channels;
-  Workspace<int32_t> cells(kColumnBlock * column);
-  Workspace<T> depth(kColumnBlock * column);  // becomes the depth's gradient in place
-  Workspace<T> context_grad(kColumnBlock * features);
-  PixelRuns<T> runs(a.bins);
+  ColumnBlock<S> columns(a);
   for (int64_t block = first_block; block < last_block; ++block) {
     const int64_t image = block / blocks, w0 = block % blocks * kColumnBlock;
     const int64_t count = a.width - w0 < kColumnBlock ? a.width - w0 : kColumnBlock;
-    // int32 cells travel through float vectors: moves and shuffles keep every bit.
-    const float* source_cells = reinterpret_cast<const float*>(a.cells) + image * points + w0;
-    const S* source_depth = static_cast<const S*>(a.depth) + image * a.depth_image_stride + w0;
-    for (int64_t h = 0; h < a.height; ++h) {
-      transpose(source_cells + h * a.width, pixels, a.bins, count,
-                reinterpret_cast<float*>(cells.get()) + h * a.bins, column, a.bins);
-      transpose(source_depth + h * a.width, pixels, a.bins, count, depth.get() + h * a.bins,
-                column, a.bins);
-    }
-    const T* grad = static_cast<const T*>(a.packed_grad) +
-                    image / a.cameras * a.grid * a.padded_channels;
-    const T* context = static_cast<const T*>(a.packed_context) +
-                       (image * pixels + w0) * a.padded_channels;
-    for (int64_t w = 0; w < count; ++w) {
-      for (int64_t h = 0; h < a.height; ++h) {
-        const int64_t pixel = w * a.height + h;
-        T* pixel_depth = depth.get() + pixel * a.bins;
-        runs.find(cells.get() + pixel * a.bins, pixel_depth, a.bins);
-        for_channel_blocks<T>(
-            a.padded_channels,
-            AddRuns<T>{runs, context + (h * a.width + w) * a.padded_channels, grad, a.grid,
-                       a.padded_channels, context_grad.get() + pixel * a.padded_channels});
-        for (int64_t d = 0; d < a.bins; ++d)
-          pixel_depth[d] = runs.product.get()[runs.run_of_bin.get()[d]];
-      }
-    }
-    S* depth_grad = static_cast<S*>(a.depth_grad) + image * points + w0;
-    S* target = static_cast<S*>(a.context_grad) + image * a.channels * pixels + w0;
-    for (int64_t h = 0; h < a.height; ++h) {
-      transpose(depth.get() + h * a.bins, column, count, a.bins, depth_grad + h * a.width, pixels,
-                count);
-      transpose(context_grad.get() + h * a.padded_channels, features, count, a.channels,
-                target + h * a.width, pixels, count);
-    }
+    columns.read(image, w0, count);
+    columns.compute(image, w0, count);
+    columns.write(image, w0, count);
   }
 }
 
@@ -349,8 +411,9 @@ void run_starts(const RunStartArgs& a) {
 }  // namespace
 
 const Kernels BEVPOOL_NAMED(kernels) = {
-    BEVPOOL_STRING(BEVPOOL_ISA), BEVPOOL_BY_DTYPE(pack),       BEVPOOL_BY_DTYPE(forward),
-    BEVPOOL_BY_DTYPE(backward),  run_starts, BEVPOOL_NAMED(frustum),
+    BEVPOOL_STRING(BEVPOOL_ISA), BEVPOOL_BY_DTYPE(pack),     BEVPOOL_BY_DTYPE(pack_depth),
+    BEVPOOL_BY_DTYPE(forward),   BEVPOOL_BY_DTYPE(backward), run_starts,
+    BEVPOOL_NAMED(frustum),
 };
 
 }  // namespace bevpool

@@ -86,12 +86,24 @@ BEVPOOL_INLINE void store(Half* p, Vec<float> v) {
 #endif
 }
 
+#if defined(__AVX512F__)
+BEVPOOL_INLINE __mmask16 first_lanes(int64_t count) {
+  return static_cast<__mmask16>((1u << count) - 1u);
+}
+#elif defined(__AVX2__)
+BEVPOOL_INLINE __m256i first_lanes(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
+                            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 // The first `count` values, the other lanes zero.
 template <typename T>
 BEVPOOL_INLINE Vec<Sum<T>> load_some(const T* p, int64_t count) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), p);
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(first_lanes(count), p);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return _mm256_maskload_ps(p, first_lanes(count));
 #endif
   T buffer[VectorOf<Sum<T>>::lanes] = {};
   for (int64_t i = 0; i < count; ++i) buffer[i] = p[i];
@@ -100,10 +112,9 @@ BEVPOOL_INLINE Vec<Sum<T>> load_some(const T* p, int64_t count) {
 template <typename T>
 BEVPOOL_INLINE void store_some(T* p, Vec<Sum<T>> v, int64_t count) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) {
-    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1u), v);
-    return;
-  }
+  if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(p, first_lanes(count), v);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return _mm256_maskstore_ps(p, first_lanes(count), v);
 #endif
   T buffer[VectorOf<Sum<T>>::lanes];
   store(buffer, v);
@@ -112,7 +123,7 @@ BEVPOOL_INLINE void store_some(T* p, Vec<Sum<T>> v, int64_t count) {
 
 template <typename T>
 BEVPOOL_INLINE Vec<T> splat(T x) {
-  return Vec<T>{} + x;
+  return x - Vec<T>{};  // unlike x + 0, this is x itself for -0 too: no instruction is left
 }
 
 // ---- transposition ---------------------------------------------------------------------------
@@ -173,48 +184,74 @@ BEVPOOL_INLINE void transpose_square(Vec<T>* rows) {
   }
 }
 
+// One tile of transpose(), at most lanes x lanes.
+template <typename From, typename To>
+BEVPOOL_INLINE void transpose_tile(const From* source, int64_t source_stride, int64_t rows,
+                                   int64_t columns, To* target, int64_t target_stride,
+                                   int64_t padded_rows) {
+  using T = Sum<From>;
+  constexpr int64_t n = VectorOf<T>::lanes;
+  Vec<T> tile[n];
+  if (rows >= n && columns >= n) {
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < n; ++k) tile[k] = load(source + k * source_stride);
+  } else {
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < n; ++k)
+      tile[k] = k < rows ? load_some(source + k * source_stride, columns < n ? columns : n)
+                         : Vec<T>{};
+  }
+  transpose_square<T>(tile);
+  if (padded_rows >= n && columns >= n) {
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < n; ++k) store(target + k * target_stride, tile[k]);
+  } else {
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < n; ++k)
+      if (k < columns) store_some(target + k * target_stride, tile[k], padded_rows < n ? padded_rows : n);
+  }
+}
+
+// Where a tile begins: the last one steps back over its neighbour, which is faster than a partial
+// one and writes the same values again.
+BEVPOOL_INLINE int64_t tile_begin(int64_t begin, int64_t size, int64_t lanes) {
+  return begin + lanes > size && size >= lanes ? size - lanes : begin;
+}
+
 // target[j][i] = source[i][j] for i < rows, j < columns, converting the values.
 // Columns of `target` between `rows` and `padded_rows` are set to zero.
 template <typename From, typename To>
 BEVPOOL_INLINE void transpose(const From* source, int64_t source_stride, int64_t rows,
                               int64_t columns, To* target, int64_t target_stride,
                               int64_t padded_rows) {
-  using T = Sum<From>;
-  constexpr int64_t n = VectorOf<T>::lanes;
-  for (int64_t j = 0; j < columns; j += n) {
-    const int64_t width = columns - j < n ? columns - j : n;
-    for (int64_t i = 0; i < padded_rows; i += n) {
-      Vec<T> tile[n];
-      if (i + n <= rows && width == n) {
-#pragma GCC unroll 16
-        for (int64_t k = 0; k < n; ++k) tile[k] = load(source + (i + k) * source_stride + j);
-      } else {
-#pragma GCC unroll 16
-        for (int64_t k = 0; k < n; ++k)
-          tile[k] = i + k < rows ? load_some(source + (i + k) * source_stride + j, width)
-                                 : Vec<T>{};
-      }
-      transpose_square<T>(tile);
-      const int64_t height = padded_rows - i < n ? padded_rows - i : n;
-      if (height == n && width == n) {
-#pragma GCC unroll 16
-        for (int64_t k = 0; k < n; ++k) store(target + (j + k) * target_stride + i, tile[k]);
-      } else {
-#pragma GCC unroll 16
-        for (int64_t k = 0; k < n; ++k)
-          if (k < width) store_some(target + (j + k) * target_stride + i, tile[k], height);
-      }
-    }
+  constexpr int64_t n = VectorOf<Sum<From>>::lanes;
+  const auto tile = [&](int64_t i0, int64_t j0) __attribute__((always_inline)) {
+    const int64_t i = padded_rows == rows ? tile_begin(i0, rows, n) : i0;
+    const int64_t j = tile_begin(j0, columns, n);
+    transpose_tile(source + i * source_stride + j, source_stride, rows - i, columns - j,
+                   target + j * target_stride + i, target_stride, padded_rows - i);
+  };
+  // The side with the longer stride is walked along its neighbouring values: far-apart lines
+  // compete for the same cache sets.
+  if (source_stride > target_stride) {
+    for (int64_t i = 0; i < padded_rows; i += n)
+      for (int64_t j = 0; j < columns; j += n) tile(i, j);
+  } else {
+    for (int64_t j = 0; j < columns; j += n)
+      for (int64_t i = 0; i < padded_rows; i += n) tile(i, j);
   }
 }
 
+// Lane k of the result is the sum of the lanes of rows[k]; uses up `rows` (as many as lanes).
 template <typename T>
-BEVPOOL_INLINE T sum_of_lanes(Vec<T> v) {
-  constexpr int n = VectorOf<T>::lanes;
+BEVPOOL_INLINE Vec<T> sums_of_lanes(Vec<T>* rows) {
 #pragma GCC unroll 4
-  for (int step = 1; step < n; step *= 2)
-    v = interleave_low<T>(v, v) + interleave_high<T>(v, v);
-  return v[0];
+  for (int step = VectorOf<T>::lanes / 2; step > 0; step /= 2)
+#pragma GCC unroll 8
+    for (int k = 0; k < step; ++k)
+      rows[k] = interleave_low<T>(rows[k], rows[k + step]) +
+                interleave_high<T>(rows[k], rows[k + step]);
+  return rows[0];
 }
 
 }  // namespace

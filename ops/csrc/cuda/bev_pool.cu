@@ -69,19 +69,21 @@ __device__ __forceinline__ Run run_at(const Run* runs, int64_t i, const ForwardP
 }
 __device__ __forceinline__ Run run_at(const int64_t* points, int64_t i, const ForwardParams& p) {
   const uint32_t point = static_cast<uint32_t>(points[i]);
-  const uint32_t pixels = static_cast<uint32_t>(p.height * p.width);
-  const uint32_t plane = point / pixels, bins = static_cast<uint32_t>(p.bins);
-  const uint32_t image = plane / bins;
-  return Run{static_cast<int32_t>(image * pixels + (point - plane * pixels)),
-             static_cast<int32_t>(plane - image * bins), 1, 1};
+  const uint32_t width = static_cast<uint32_t>(p.width);
+  const uint32_t height = static_cast<uint32_t>(p.height);
+  const uint32_t row = point / width, plane = row / height;
+  const uint32_t image = plane / static_cast<uint32_t>(p.bins);
+  return Run{static_cast<int32_t>(image * width + (point - row * width)),
+             static_cast<int16_t>(plane - image * static_cast<uint32_t>(p.bins)), 1,
+             static_cast<int16_t>(row - plane * height), 1};
 }
 
 template <typename S>
 __device__ __forceinline__ void add_run(const ForwardParams& p, const Run& run, int64_t channel,
                                         Sum<S>* sum) {
   const int64_t pixels = p.height * p.width;
-  const int32_t image = run.pixel / static_cast<int32_t>(pixels);
-  const int64_t place = run.pixel - image * pixels;
+  const int32_t image = run.column / static_cast<int32_t>(p.width);
+  const int64_t place = run.first_row * p.width + (run.column - image * p.width);
   const S* depth = static_cast<const S*>(p.depth) + image * p.depth_image_stride +
                    run.first_bin * pixels + place;
   int64_t element = image * p.context.image_stride + place * p.context.row_stride + channel;
