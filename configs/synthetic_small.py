@@ -14,8 +14,11 @@ model = dict(
     image_size=image_size,
     img_backbone=dict(depth=18, base_channels=base_channels, init_cfg=None),
     img_neck=dict(
-        in_channels=[base_channels * 2**level for level in range(4)], out_channels=[32] * 4
+        in_channels=[base_channels * 2**level for level in range(4)],
+        out_channels=[32] * 4,
+        upsample_strides=[0.5, 1, 2, 4],  # to stride 8: small images need finer cells
     ),
+    view_transform=dict(stride=8),
     depth_net=dict(
         in_channels=4 * 32,
         mid_channels=64,
@@ -55,7 +58,7 @@ val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
     type="AutocastOptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-2),
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=5),
 )
 warm_up = num_steps // 20

@@ -12,7 +12,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 step "1/5  synthetic scenes in nuScenes format -> $data"
 python tools/make_synthetic_nuscenes.py "$data" --version "$version" \
-  --train-scenes 40 --val-scenes 8 --keyframes 10 --image-size 512 288
+  --train-scenes 60 --val-scenes 10 --keyframes 8 --image-size 512 288
 step "2/5  info files"
 python tools/create_data.py "$data" --version "$version"
 step "3/5  training -> $out"
