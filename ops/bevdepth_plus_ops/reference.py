@@ -1,4 +1,4 @@
-"""The definition of every op in plain PyTorch: the tests' oracle, and the path without a compiler."""
+"""The definition of every op in plain PyTorch: the tests' oracle, and what runs uncompiled."""
 
 from __future__ import annotations
 

@@ -167,58 +167,58 @@ void forward(const ForwardArgs& a, int64_t first_tile, int64_t last_tile) {
 
 // ---- backward: columns gather their cells -----------------------------------------------------
 
-// One row of a run: all its bins share a cell, hence one gradient and one product.
-struct RowUse {
-  int32_t cell;
-  int32_t entry;  // into the column's weights and products
-};
-
-// Both gradients of one pixel, over the cells its bins fall into.
+// Both gradients of one run: a cell's gradient is read once, multiplied with the context of each
+// row for the depth, and added to each row's context gradient with the row's depth.
 template <typename T>
-struct PixelGradients {
-  const RowUse* uses;
-  int64_t count, padded_channels;
-  const T* weight;
-  const T* context;  // [padded_channels]
-  const T* grad;     // of this batch item: [grid, padded_channels]
-  T* product;        // context . gradient for each entry
-  T* context_grad;   // [padded_channels]
+struct RunGradients {
+  const BackwardArgs& a;
+  Run run;
+  const T* depth;    // of the run's first row and bin
+  const T* context;  // of the run's first row
+  const T* grad;     // of the run's cell
+  T* depth_grad;     // [bins, H], zero at first
+  T* context_grad;   // [rows, padded_channels], sums
 
   template <int Vectors>
   BEVPOOL_INLINE void operator()(int64_t channel) const {
     constexpr int lanes = VectorOf<T>::lanes;
-    Vec<T> feature[Vectors], total[Vectors];
+    // Copies, because for all the compiler knows the stores below change the originals.
+    const int64_t height = a.height, padded_channels = a.padded_channels;
+    const int run_rows = run.rows, run_bins = run.bins;
+    Vec<T> g[Vectors];
 #pragma GCC unroll 6
-    for (int i = 0; i < Vectors; ++i) {
-      feature[i] = load(context + channel + i * lanes);
-      total[i] = Vec<T>{};
-    }
-    Vec<T> dots[lanes];
-    for (int64_t first = 0; first < count; first += lanes) {
-      const int some = count - first < lanes ? static_cast<int>(count - first) : lanes;
-      for (int k = 0; k < some; ++k) {
-        const RowUse use = uses[first + k];
-        const T* g = grad + use.cell * padded_channels + channel;
-        const Vec<T> w = splat(weight[use.entry]);
+    for (int i = 0; i < Vectors; ++i) g[i] = load(grad + channel + i * lanes);
+    for (int first = 0; first < run_rows; first += lanes) {
+      const int rows = run_rows - first < lanes ? run_rows - first : lanes;
+      const T* bin = depth + first;
+      Vec<T> sum_of_bins = load(bin);  // lanes beyond the run are not used
+      for (int d = 1; d < run_bins; ++d) sum_of_bins += load(bin += height);
+      T weight[lanes];
+      store(weight, sum_of_bins);
+      const T* feature = context + first * padded_channels + channel;
+      T* target = context_grad + first * padded_channels + channel;
+      Vec<T> product[lanes];
+#pragma GCC unroll 16
+      for (int k = 0; k < lanes; ++k) product[k] = Vec<T>{};
+      for (int k = 0; k < rows; ++k) {
+        const Vec<T> w = splat(weight[k]);
         Vec<T> dot = Vec<T>{};
 #pragma GCC unroll 6
         for (int i = 0; i < Vectors; ++i) {
-          const Vec<T> value = load(g + i * lanes);
-          dot += feature[i] * value;
-          total[i] += w * value;
+          dot += load(feature + i * lanes) * g[i];
+          store(target + i * lanes, load(target + i * lanes) + w * g[i]);
         }
-        dots[k] = dot;
+        product[k] = dot;
+        feature += padded_channels;
+        target += padded_channels;
       }
-      for (int k = some; k < lanes; ++k) dots[k] = Vec<T>{};
-      T sums[lanes];
-      store(sums, sums_of_lanes<T>(dots));
-      for (int k = 0; k < some; ++k) {
-        T* target = product + uses[first + k].entry;
-        *target = channel == 0 ? sums[k] : *target + sums[k];
+      const Vec<T> dots = sums_of_lanes<T>(product);
+      T* bin_grad = depth_grad + first;
+      for (int d = 0; d < run_bins; ++d) {
+        store_some(bin_grad, load_some(bin_grad, rows) + dots, rows);
+        bin_grad += height;
       }
     }
-#pragma GCC unroll 6
-    for (int i = 0; i < Vectors; ++i) store(context_grad + channel + i * lanes, total[i]);
   }
 };
 
@@ -231,9 +231,7 @@ struct ColumnBlock {
   explicit ColumnBlock(const BackwardArgs& args)
       : a(args), points(a.bins * a.height), features(a.height * a.padded_channels),
         depth(kColumnBlock * points + kDepthPadding), depth_grad(kColumnBlock * points),
-        context(kColumnBlock * features), context_grad(kColumnBlock * features),
-        weight(points + kDepthPadding), product(points + kDepthPadding), uses(points),
-        use_count(a.height) {}
+        context(kColumnBlock * features), context_grad(kColumnBlock * features) {}
 
   void read(int64_t image, int64_t w0, int64_t count) {
     const int64_t pixels = a.height * a.width;
@@ -247,66 +245,30 @@ struct ColumnBlock {
                   a.context_channel_stride, a.context_pixel_stride, count, a.channels,
                   a.padded_channels, context.get() + h * a.padded_channels, features);
     depth_grad.clear(count * points);
+    context_grad.clear(count * features);
   }
 
-  void compute(int64_t image, int64_t w0, int64_t count) {
+  void add_runs(int64_t image, int64_t w0, int64_t count) {
     const T* grad = static_cast<const T*>(a.packed_grad) +
                     image / a.cameras * a.grid * a.padded_channels;
     for (int64_t w = 0; w < count; ++w) {
-      const int32_t* offsets = a.column_offsets + image * a.width + w0 + w;
-      const CellRun* runs = a.runs + offsets[0];
-      const int64_t run_count = offsets[1] - offsets[0];
-      sum_depth(runs, run_count, depth.get() + w * points, grad);
-      for (int64_t h = 0; h < a.height; ++h) {
-        const int64_t row = w * features + h * a.padded_channels;
+      const int32_t* runs = a.column_offsets + image * a.width + w0 + w;
+      for (int32_t r = runs[0]; r < runs[1]; ++r) {
+        const Run run = a.runs[r].run;
+        // A ray's cells lie apart in memory, where no hardware expects the next one.
+        if (r + 2 < runs[1]) {
+          const T* next = grad + a.runs[r + 2].cell * a.padded_channels;
+          for (int64_t c = 0; c < a.padded_channels; c += 64 / sizeof(T))
+            __builtin_prefetch(next + c);
+        }
+        const int64_t point = w * points + run.first_bin * a.height + run.first_row;
+        const int64_t row = w * features + run.first_row * a.padded_channels;
         for_channel_blocks<T>(
             a.padded_channels,
-            PixelGradients<T>{uses.get() + h * a.bins, use_count.get()[h], a.padded_channels,
-                              weight.get(), context.get() + row, grad, product.get(),
-                              context_grad.get() + row});
+            RunGradients<T>{a, run, depth.get() + point, context.get() + row,
+                            grad + a.runs[r].cell * a.padded_channels, depth_grad.get() + point,
+                            context_grad.get() + row});
       }
-      spread_products(runs, run_count, depth_grad.get() + w * points);
-    }
-  }
-
-  // Numbers the rows of all runs of a column, sums their depth and lists them by row.
-  void sum_depth(const CellRun* runs, int64_t count, const T* column_depth, const T* grad) {
-    constexpr int lanes = VectorOf<T>::lanes;
-    const int64_t height = a.height, bins = a.bins, padded_channels = a.padded_channels;
-    T* weights = weight.get();
-    RowUse* lists = uses.get();
-    int32_t* sizes = use_count.get();
-    for (int64_t h = 0; h < height; ++h) sizes[h] = 0;
-    int32_t entry = 0;
-    for (int64_t r = 0; r < count; ++r) {
-      const auto [cell, run] = runs[r];
-      // A ray's cells lie apart in memory, where no hardware expects the next one.
-      const T* g = grad + cell * padded_channels;
-      for (int64_t c = 0; c < padded_channels; c += 64 / sizeof(T)) __builtin_prefetch(g + c);
-      const T* first = column_depth + run.first_bin * height + run.first_row;
-      for (int i = 0; i < run.rows; i += lanes) {
-        Vec<T> sum = load(first + i);  // lanes beyond the run are overwritten by the next one
-        for (int d = 1; d < run.bins; ++d) sum += load(first + d * height + i);
-        store(weights + entry + i, sum);
-      }
-      for (int h = run.first_row; h < run.first_row + run.rows; ++h)
-        lists[h * bins + sizes[h]++] = RowUse{cell, entry++};
-    }
-  }
-
-  void spread_products(const CellRun* runs, int64_t count, T* column_grad) {
-    constexpr int lanes = VectorOf<T>::lanes;
-    const int64_t height = a.height;
-    const T* products = product.get();
-    for (int64_t r = 0; r < count; ++r) {
-      const Run run = runs[r].run;
-      T* first = column_grad + run.first_bin * height + run.first_row;
-      for (int i = 0; i < run.rows; i += lanes) {
-        const int rows = run.rows - i < lanes ? run.rows - i : lanes;
-        const Vec<T> values = load(products + i);
-        for (int d = 0; d < run.bins; ++d) store_some(first + d * height + i, values, rows);
-      }
-      products += run.rows;
     }
   }
 
@@ -325,9 +287,6 @@ struct ColumnBlock {
   const BackwardArgs& a;
   const int64_t points, features;
   Workspace<T> depth, depth_grad, context, context_grad;
-  Workspace<T> weight, product;  // of each run's rows
-  Workspace<RowUse> uses;        // [H, D], the first use_count[h] of each row
-  Workspace<int32_t> use_count;
 };
 
 template <typename S>
@@ -338,7 +297,7 @@ void backward(const BackwardArgs& a, int64_t first_block, int64_t last_block) {
     const int64_t image = block / blocks, w0 = block % blocks * kColumnBlock;
     const int64_t count = a.width - w0 < kColumnBlock ? a.width - w0 : kColumnBlock;
     columns.read(image, w0, count);
-    columns.compute(image, w0, count);
+    columns.add_runs(image, w0, count);
     columns.write(image, w0, count);
   }
 }
