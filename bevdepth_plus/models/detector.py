@@ -14,6 +14,8 @@ from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.depth_net import camera_parameters
 
+_COARSEST_STRIDE = 32  # of the image backbone's last level
+
 
 @MODELS.register_module()
 class BEVDepth(Base3DDetector):
@@ -54,6 +56,11 @@ class BEVDepth(Base3DDetector):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if any(side % _COARSEST_STRIDE for side in image_size):
+            raise ValueError(
+                f"image_size must be multiples of {_COARSEST_STRIDE} pixels, got {image_size}"
+            )
+        self.image_size = tuple(image_size)
         self.img_backbone = MODELS.build(img_backbone)
         self.img_neck = MODELS.build(img_neck)
         self.view_transform = MODELS.build(
@@ -147,6 +154,11 @@ class BEVDepth(Base3DDetector):
         return CameraRig.from_metainfo(metas, device=self.view_transform.u.device)
 
     def _frames(self, images: Tensor, rig: CameraRig) -> Tensor:
+        if images.shape[-2:] != self.image_size:
+            raise ValueError(
+                f"images are {tuple(images.shape[-2:])}, the model's image_size is "
+                f"{self.image_size}; ImageAugmentation.final_dim must be the same"
+            )
         return images.unflatten(1, (rig.num_frames, rig.num_cameras))
 
     def _cell_depth(self, depth: Tensor, bins: Tensor) -> Tensor:

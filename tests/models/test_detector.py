@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 
 from bevdepth_plus.models.depth_net import NUM_CAMERA_PARAMETERS
 
@@ -95,6 +96,18 @@ def test_batches_of_unlike_samples_are_refused_by_name(small_model, make_batch):
     data["inputs"]["img"][1] = data["inputs"]["img"][1][:, :, :32]
     with pytest.raises(ValueError, match="differ in the shape of 'img'"):
         small_model().data_preprocessor(data)
+
+
+def test_an_image_size_the_backbone_cannot_halve_is_refused(small_config):
+    with pytest.raises(ValueError, match=r"multiples of 32 pixels, got \(64, 100\)"):
+        MODELS.build({**small_config(), "image_size": (64, 100)})
+
+
+def test_images_of_another_size_than_the_models_are_refused(small_model, make_batch):
+    data = make_batch()
+    data["inputs"]["img"][0] = data["inputs"]["img"][0][:, :, :32]
+    with pytest.raises(ValueError, match=r"images are \(32, 96\), the model's image_size"):
+        losses(small_model(), data)
 
 
 def test_two_training_steps_are_bit_identical_in_two_runs(small_model, make_batch):
