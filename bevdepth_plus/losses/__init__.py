@@ -1,5 +1,58 @@
-"""Losses: a function first, then a short registered class."""
+"""Losses: a function first, then a short registered class.
+
+All classes of a depth map are called alike, ``loss(pred, target, mask, intrinsics, generator)``, so
+that a head can sum any set of them; those that need no camera or no draws leave the argument be.
+"""
 
 from bevdepth_plus.losses.bin_depth import BinDepthLoss, bin_depth_loss
+from bevdepth_plus.losses.depth_l1 import DepthL1Loss, depth_l1_loss
+from bevdepth_plus.losses.normal_consistency import (
+    DepthNormalConsistencyLoss,
+    depth_normal_consistency_loss,
+)
+from bevdepth_plus.losses.ordinal_depth import OrdinalDepthLoss, ordinal_depth_loss
+from bevdepth_plus.losses.pairwise_normal import (
+    PairwiseNormalLoss,
+    edge_normal_loss,
+    pairwise_normal_loss,
+    plane_normal_loss,
+)
+from bevdepth_plus.losses.pearson_depth import PearsonDepthLoss, pearson_depth_loss
+from bevdepth_plus.losses.random_proposal import (
+    RandomProposalNormalizationLoss,
+    random_proposal_normalization_loss,
+    sample_crops,
+)
+from bevdepth_plus.losses.silog import SILogLoss, silog_loss
+from bevdepth_plus.losses.triplets import sample_triplets
+from bevdepth_plus.losses.virtual_normal import (
+    VirtualNormalLoss,
+    virtual_normal_loss,
+    virtual_triplets,
+)
 
-__all__ = ["BinDepthLoss", "bin_depth_loss"]
+__all__ = [
+    "BinDepthLoss",
+    "DepthL1Loss",
+    "DepthNormalConsistencyLoss",
+    "OrdinalDepthLoss",
+    "PairwiseNormalLoss",
+    "PearsonDepthLoss",
+    "RandomProposalNormalizationLoss",
+    "SILogLoss",
+    "VirtualNormalLoss",
+    "bin_depth_loss",
+    "depth_l1_loss",
+    "depth_normal_consistency_loss",
+    "edge_normal_loss",
+    "ordinal_depth_loss",
+    "pairwise_normal_loss",
+    "pearson_depth_loss",
+    "plane_normal_loss",
+    "random_proposal_normalization_loss",
+    "sample_crops",
+    "sample_triplets",
+    "silog_loss",
+    "virtual_normal_loss",
+    "virtual_triplets",
+]

@@ -1,0 +1,57 @@
+"""Depth maps as points in the camera's frame, and their normals."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def camera_points(
+    depth: Tensor,  # [B, 1, H, W], metres
+    intrinsics: Tensor,  # [B, 3, 3], pixels of this depth map
+    pixel_centre: float,
+) -> Tensor:
+    """Points in the camera's frame (x right, y down, z forward), metres, ``[B, H, W, 3]``.
+
+    The whole inverse of the matrix is used: fx and fy, principal point, and the rotation or flip
+    that image augmentation brings. Pixel column ``j`` is seen at ``j + pixel_centre``. Nothing is
+    kept between calls, and there is no matrix product, which autocast would run in half precision.
+    """
+    height, width = depth.shape[-2:]
+    if intrinsics.shape != (len(depth), 3, 3):
+        raise ValueError(f"intrinsics must be [{len(depth)}, 3, 3], got {tuple(intrinsics.shape)}")
+    # inv_ex does not wait for the device, as inv does to raise on a singular matrix.
+    inverse = torch.linalg.inv_ex(intrinsics.float()).inverse[:, None, None]
+    u = torch.arange(width, device=depth.device)[:, None] + pixel_centre
+    v = torch.arange(height, device=depth.device)[:, None, None] + pixel_centre
+    rays = inverse[..., 0] * u + inverse[..., 1] * v + inverse[..., 2]
+    return rays * depth[:, 0, :, :, None]
+
+
+def unit(
+    vectors: Tensor,  # [..., 3]
+) -> Tensor:
+    """Vectors of length 1; those too short to have a direction become 0, with a gradient of 0."""
+    square = vectors.square().sum(-1, keepdim=True)
+    has_direction = square > 1e-16
+    return torch.where(has_direction, vectors * torch.where(has_direction, square, 1).rsqrt(), 0)
+
+
+def normal_map(
+    points: Tensor,  # [B, H, W, 3], camera frame
+    valid: Tensor,  # [B, 1, H, W], bool
+) -> tuple[Tensor, Tensor]:
+    """Unit normals by central differences, towards the camera, and where they exist.
+
+    Returns:
+        ``normals [B, H, W, 3]`` (0 on the border) and ``exists [B, H, W]``: the pixel and its four
+        neighbours count.
+    """
+    along_u = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    along_v = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    normals = unit(torch.cross(along_v, along_u, dim=-1))
+    counts = valid[:, 0]
+    exists = counts[:, 1:-1, 1:-1] & counts[:, 1:-1, 2:] & counts[:, 1:-1, :-2]
+    exists = exists & counts[:, 2:, 1:-1] & counts[:, :-2, 1:-1]
+    return functional.pad(normals, (0, 0, 1, 1, 1, 1)), functional.pad(exists, (1, 1, 1, 1))
