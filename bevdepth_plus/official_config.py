@@ -52,7 +52,6 @@ def convert_confs(backbone_conf: Mapping, head_conf: Mapping) -> dict:
 def run_config(model: Mapping, base: Path) -> Config:
     """A whole config like ``base``, for a model of :func:`convert_confs`."""
     config = Config.fromfile(base)
-    del config["model"]
     config.model = dict(model)
     config.image_size = tuple(model["image_size"])
     frames = num_frames(model)
@@ -62,8 +61,9 @@ def run_config(model: Mapping, base: Path) -> Config:
         for transform in dataset.pipeline:
             if transform.type == "ImageAugmentation":
                 transform.final_dim = config.image_size
-    for name in ("train_pipeline", "test_pipeline", "dataset"):
-        config.pop(name, None)  # intermediate names; they would contradict the loaders
+    # Names the base's files use among themselves; they would contradict what is above.
+    for name in ("train_pipeline", "test_pipeline", "dataset", "context_channels"):
+        config.pop(name, None)
     return config
 
 

@@ -51,8 +51,8 @@ def main() -> None:
         config = convert_confs(*confs)
         model = MODELS.build(config)
         load_official(model, weights)
-    except ValueError as error:
-        raise DataError(f"{args.src}: {error}") from None
+    except (ValueError, TypeError, KeyError) as error:  # the latter two: settings of a module
+        raise DataError(f"{args.src}: {' '.join(str(error).split())}") from None
     args.dst.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(converted_from=args.src.name)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), args.dst)

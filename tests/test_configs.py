@@ -1,0 +1,89 @@
+"""Every config builds its model, and the model's parts fit; on the meta device, without numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmdet3d.registry import MODELS
+from mmdet3d.utils import register_all_modules
+from mmengine.config import Config
+
+import bevdepth_plus.plugin  # noqa: F401
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+RECIPE = sorted(path.stem for path in CONFIGS.glob("bevdepth_r*.py"))
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f"{name}.py")
+
+
+def build(config: Config):
+    register_all_modules()
+    config.model.img_backbone.init_cfg = None
+    with torch.device("meta"):
+        return MODELS.build(config.model)
+
+
+def innermost(dataset: dict) -> dict:
+    return innermost(dataset["dataset"]) if "dataset" in dataset else dataset
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
+def test_the_parts_of_every_model_fit_together(name):
+    config = load(name)
+    model = build(config).eval()
+    height, width = config.model.image_size
+    features = model.extract_feat(torch.empty(1, 1, 3, height, width, device="meta"))
+    view = model.view_transform
+    assert features.shape[-2:] == (len(view.v), len(view.u))
+    channels = model.depth_net.context_out.out_channels
+    assert features.shape[2] == model.depth_net.reduce[0].in_channels
+    frames = {
+        innermost(config[f"{split}_dataloader"].dataset).get("num_frames", 1)
+        for split in ("train", "val", "test")
+    }
+    assert len(frames) == 1
+    past_and_present = frames.pop() * channels
+    bev = model.bev_encoder(torch.empty(1, past_and_present, *view.grid.bev_size, device="meta"))
+    (output,) = model.bbox_head([bev])[0]
+    assert output["heatmap"].shape == (1, 1, *view.grid.bev_size)
+    for split in ("train", "val", "test"):
+        pipeline = innermost(config[f"{split}_dataloader"].dataset).pipeline
+        (resize,) = [step for step in pipeline if step["type"] == "ImageAugmentation"]
+        assert tuple(resize["final_dim"]) == (height, width)
+
+
+@pytest.mark.parametrize("name", RECIPE)
+def test_batch_norm_learns_in_the_recipe_but_not_in_the_frozen_stem(name):
+    model = build(load(name)).train()
+    norms = {
+        part: [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        for part, module in model.named_children()
+    }
+    still = {part: sum(not norm.training for norm in found) for part, found in norms.items()}
+    assert {part: count for part, count in still.items() if count} == {"img_backbone": 1}
+
+
+def test_the_class_balanced_recipe_differs_where_its_name_says():
+    config = load("bevdepth_r50_256x704_20e_cbgs_2key_da_ema")
+    plain = load("bevdepth_r50_256x704_24e_2key")
+    assert config.train_dataloader.dataset.type == "CBGSDataset"
+    assert config.train_dataloader.dataset.dataset == plain.train_dataloader.dataset
+    assert config.val_dataloader == plain.val_dataloader
+    assert config.train_cfg.max_epochs == 20
+    assert config.param_scheduler[0].milestones == [16, 19]
+    assert config.model.view_transform.refinement.channels == 80
+    hooks = [hook["type"] for hook in config.custom_hooks]
+    assert hooks == [*(hook["type"] for hook in plain.custom_hooks), "EMAHook"]
+
+
+def test_the_model_index_names_every_recipe_and_claims_no_result():
+    (imported,) = yaml.safe_load((CONFIGS.parent / "model-index.yml").read_text())["Import"]
+    models = yaml.safe_load((CONFIGS.parent / imported).read_text())["Models"]
+    assert sorted(model["Name"] for model in models) == RECIPE
+    assert all((CONFIGS.parent / model["Config"]).is_file() for model in models)
+    assert not any("Results" in model for model in models)
