@@ -234,7 +234,7 @@ def _across(
     direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     low, high = distance
     draw = low + (high - low) * uniform((len(edges), num, 4), edges.device, generator)
-    step = draw * draw.new_tensor([-1.0, -1.0, 1.0, 1.0])
+    step = torch.where(torch.arange(4, device=draw.device) < 2, -draw, draw)
     u = (anchor % width)[..., None] + (step * direction[..., :1]).round().long()
     v = (anchor // width)[..., None] + (step * direction[..., 1:]).round().long()
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)

@@ -44,14 +44,12 @@ def test_masked_pixels_do_not_change_the_scale():
 
 
 def test_masked_pixels_cost_nothing():
-    mask = torch.tensor([True, False, True, True]).reshape(1, 1, 1, 4)
-    crop = torch.tensor([[0, 0, 1, 4]])
-    masked = random_proposal_normalization_loss(row(1, 50, 2, 6), row(3, 90, 4, 5), mask, crop)
+    mask = torch.tensor([True, False, True, False, True]).reshape(1, 1, 1, 5)
+    pred, target = row(1, 50, 2, 70, 6), row(3, 90, 4, 80, 5)
+    masked = random_proposal_normalization_loss(pred, target, mask, torch.tensor([[0, 0, 1, 5]]))
+    pred, target = row(1, 2, 6), row(3, 4, 5)
     alone = random_proposal_normalization_loss(
-        row(1, 2, 6),
-        row(3, 4, 5),
-        row(1, 1, 1) > 0,
-        crop[:, [0, 1, 2, 2]] + torch.tensor([0, 0, 0, 2]),
+        pred, target, target > 0, torch.tensor([[0, 0, 1, 3]])
     )
     torch.testing.assert_close(masked, alone)
 
