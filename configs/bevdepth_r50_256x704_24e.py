@@ -7,8 +7,4 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-# mmdet's ResNet freezes the statistics of every BatchNorm unless told otherwise.
-model = dict(
-    img_backbone=dict(frozen_stages=0, norm_eval=False),
-    bev_encoder=dict(backbone=dict(norm_eval=False)),
-)
+model = dict(img_backbone=dict(frozen_stages=0))  # the stem keeps its ImageNet weights

@@ -14,6 +14,7 @@ model = dict(
         type="mmdet.ResNet",
         depth=50,
         out_indices=(0, 1, 2, 3),
+        norm_eval=False,  # mmdet's default freezes the statistics of every BatchNorm
         init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet50"),
     ),
     img_neck=dict(
@@ -37,6 +38,7 @@ model = dict(
             strides=(1, 2, 2),
             dilations=(1, 1, 1),
             out_indices=(0, 1, 2),
+            norm_eval=False,
         ),
         neck=dict(
             type="SECONDFPN",
