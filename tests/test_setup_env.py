@@ -152,6 +152,20 @@ def test_a_failed_step_shows_the_end_of_its_log_and_where_it_is(tmp_path, capsys
     assert setup_env.compiled(log) == ", 3 of 77 objects compiled"
 
 
+def test_the_first_errors_of_a_log_are_shown_however_much_follows():
+    lines = ["compiling", "IndexError: list index out of range", *["pip says"] * 50, "failed"]
+    shown = setup_env.telling_lines(lines)
+    assert shown[0] == lines[1] and shown[-1] == "failed" and len(shown) == 9
+
+
+def test_the_op_gets_cuda_kernels_under_the_rule_mmcv_follows(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(setup_env, "run", lambda *step: given.append(step[-1]))
+    for cuda_ops in (False, True):
+        setup_env.install_op(Path("python"), tmp_path, CPU_FACTS, cuda_ops)
+    assert [environment["BEVDEPTH_PLUS_OPS_CUDA"] for environment in given] == ["0", "1"]
+
+
 def test_a_long_step_shows_that_it_is_alive(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(setup_env, "HEARTBEAT", 0.0)
     code = "import time; print('[5/77] c++ a.o', flush=True); time.sleep(1.0)"

@@ -196,6 +196,8 @@ def install_mmcv(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
 def install_op(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
     # REQUIRE_NATIVE: here a compiler is known to be there, so a failed build is an error
     environment = dict(os.environ, BEVDEPTH_PLUS_OPS_REQUIRE_NATIVE="1")
+    # nvcc alone is not enough: with no GPU to ask, torch does not know what to compile for
+    environment["BEVDEPTH_PLUS_OPS_CUDA"] = str(int(cuda_ops))
     options = ["--no-deps", "--no-build-isolation", "-v", str(ROOT / "ops")]
     run([*pip_install(python), *options], "op", venv / "setup.log", environment)
 
@@ -268,10 +270,16 @@ def run(command: list, title: str, log: Path, environment: dict) -> None:
             child.wait()
             raise
     if child.returncode != 0:
-        for line in log.read_text(errors="replace").splitlines()[-15:]:
+        for line in telling_lines(log.read_text(errors="replace").splitlines()):
             print(f"  | {line}", file=sys.stderr)
         raise SetupError(f"{title} failed after {elapsed(started)}: the whole log is {log}")
     print(f"  {title}: done in {elapsed(started)}")
+
+
+def telling_lines(lines: list) -> list:
+    """The first errors of a log and its end: pip writes a page of its own after a compiler's."""
+    errors = [line for line in lines[:-8] if re.search(r"error:|Error:|Killed", line)]
+    return errors[:6] + lines[-8:]
 
 
 def compiled(log: Path) -> str:
