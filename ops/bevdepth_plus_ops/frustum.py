@@ -60,9 +60,24 @@ def frustum_cells(
     for name, value in (("lower", lower), ("cell_size", cell_size), ("grid_size", grid_size)):
         if len(value) != 3:
             raise ValueError(f"{name} must hold x, y and z, got {tuple(value)}")
+    if min(*cell_size, *grid_size) <= 0:
+        raise ValueError(
+            f"cell_size and grid_size must be positive, got {tuple(cell_size)}, {tuple(grid_size)}"
+        )
     for name, value in (("u", u), ("v", v), ("depths", depths)):
         if value.dim() != 1:
             raise ValueError(f"{name} must have one axis, got {tuple(value.shape)}")
+    if ego_T_cam.dim() != 4:
+        raise ValueError(f"ego_T_cam must be [B, N, 4, 4], got {tuple(ego_T_cam.shape)}")
+    batch, cameras = ego_T_cam.shape[:2]
+    for name, value, expected in (
+        ("ego_T_cam", ego_T_cam, (batch, cameras, 4, 4)),
+        ("intrinsics", intrinsics, (batch, cameras, 3, 3)),
+        ("image_aug", image_aug, (batch, cameras, 3, 3)),
+        ("bev_aug", bev_aug, (batch, 4, 4)),
+    ):
+        if tuple(value.shape) != expected:
+            raise ValueError(f"{name} must be {expected}, got {tuple(value.shape)}")
     if not has_kernels(ego_T_cam.device):
         warn_once_about_fallback(ego_T_cam.device)
         return frustum_cells_reference(

@@ -79,7 +79,7 @@ def frustum_points(
         ],
         dim=-1,
     )  # [H, W, 3]
-    rays_per_pixel = torch.linalg.inv(image_aug.double() @ intrinsics.double())
+    rays_per_pixel = torch.linalg.inv_ex(image_aug.double() @ intrinsics.double()).inverse
     rays = torch.einsum("bnij,hwj->bnhwi", rays_per_pixel, pixels)
     points = rays.unsqueeze(2) * depths.double().view(1, 1, -1, 1, 1, 1)  # [B, N, D, H, W, 3]
     aug_T_cam = bev_aug.double().unsqueeze(1) @ ego_T_cam.double()
