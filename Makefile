@@ -7,7 +7,7 @@ ENV_PATH := $(abspath $(VENV))/bin
 IN_ENV := PATH="$(ENV_PATH):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor demo keyframe test lint bench
+.PHONY: help setup doctor demo keyframe test lint bench check-cuda asan
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,3 +31,11 @@ lint: setup ## ruff: rules and format
 	@$(IN_ENV) ruff check .
 	@$(IN_ENV) ruff format --check .
 
+bench: setup ## the pooling op beside its peers; results in benchmarks/results/
+	@$(IN_ENV) python benchmarks/bev_pool.py
+
+check-cuda: setup ## compile the CUDA kernels for every supported GPU; needs nvcc, no GPU
+	@$(IN_ENV) ops/check_cuda.sh
+
+asan: setup ## the op's tests under AddressSanitizer
+	@$(IN_ENV) ops/asan.sh
