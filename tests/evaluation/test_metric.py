@@ -177,5 +177,8 @@ def test_a_sample_of_another_info_file_is_named(ann_file, samples):
 def test_the_metric_is_found_by_its_name(ann_file):
     from mmdet3d.registry import METRICS
 
-    built = METRICS.build({"type": "NuScenesBEVMetric", "ann_file": str(ann_file)})
+    # The scope is named: a test before this one may have left another as the default.
+    built = METRICS.build(
+        {"type": "NuScenesBEVMetric", "ann_file": str(ann_file), "_scope_": "mmdet3d"}
+    )
     assert isinstance(built, NuScenesBEVMetric)
