@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
@@ -51,8 +52,6 @@ def main() -> None:
 
 
 def enable_amp(cfg: Config) -> None:
-    import torch
-
     if cfg.optim_wrapper.type not in ("OptimWrapper", "AmpOptimWrapper", "AutocastOptimWrapper"):
         raise DataError(
             f"--amp does not know optim_wrapper {cfg.optim_wrapper.type!r}; leave it out"
