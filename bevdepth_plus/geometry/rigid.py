@@ -29,12 +29,3 @@ def invert_rigid(
     inverse[..., :3, 3] = -(rotation @ a_T_b[..., :3, 3:])[..., 0]
     inverse[..., 3, 3] = 1
     return inverse
-
-
-def rotation_z(
-    yaw: Tensor,  # [...], radians, counter-clockwise seen from above
-) -> Tensor:
-    """Rotation about +z, ``[..., 3, 3]``."""
-    cos, sin, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
-    rows = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1)
-    return rows.reshape(*yaw.shape, 3, 3)
