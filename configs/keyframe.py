@@ -1,6 +1,11 @@
 """One real nuScenes key frame, learnt by heart on a CPU: proof that every frame convention holds."""
 
-_base_ = ["_base_/bevdepth_r50.py", "_base_/nuscenes.py", "_base_/default_runtime.py"]
+_base_ = [
+    "_base_/bevdepth_r50.py",
+    "_base_/nuscenes.py",
+    "_base_/schedule_cpu.py",
+    "_base_/default_runtime.py",
+]
 
 data_root = "{{$BEVDEPTH_PLUS_SHARED:../shared}}/nuscenes_keyframe/"
 ann_file = "n015-2018-07-24-11-22-45+0800.pkl"
@@ -39,26 +44,12 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=False, max_iters=num_steps, val_interval=num_steps)
-val_cfg = dict()
-test_cfg = dict()
-optim_wrapper = dict(
-    type="AutocastOptimWrapper",
-    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
-    clip_grad=dict(max_norm=5),
-)
 warm_up = num_steps // 5
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=warm_up),
-    dict(
-        type="CosineAnnealingLR",
-        eta_min_ratio=1e-4,
-        by_epoch=False,
-        begin=warm_up,
-        end=num_steps,
-        T_max=num_steps - warm_up,
-    ),
-]
+train_cfg = dict(max_iters=num_steps, val_interval=num_steps)
+optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=warm_up)
+param_scheduler[1].update(begin=warm_up, end=num_steps, T_max=num_steps - warm_up)
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(by_epoch=False, interval=num_steps, max_keep_ckpts=1),

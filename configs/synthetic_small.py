@@ -1,11 +1,15 @@
 """The demo: a detector that learns the synthetic scenes in minutes on two CPU cores."""
 
-_base_ = ["_base_/bevdepth_r50.py", "_base_/nuscenes.py", "_base_/default_runtime.py"]
+_base_ = [
+    "_base_/bevdepth_r50.py",
+    "_base_/nuscenes.py",
+    "_base_/schedule_cpu.py",
+    "_base_/default_runtime.py",
+]
 
 data_root = "data/synthetic/"
 image_size = (128, 352)
 cell = 0.8
-num_steps = 4500
 
 base_channels, context_channels, bev_channels = 32, 48, 48
 model = dict(
@@ -36,9 +40,9 @@ model = dict(
 )
 
 train_pipeline = _base_.train_pipeline
-# A short training on simple scenes learns faster without rotations and strong rescaling.
+# A short training on simple scenes learns faster without rotations, mirrors and strong rescaling.
 train_pipeline[1].update(final_dim=image_size, scale=(1.0, 1.1), rot=(0.0, 0.0), flip=False)
-train_pipeline[4].update(rot=(0.0, 0.0), scale=(1.0, 1.0))
+train_pipeline[4].update(rot=(0.0, 0.0), scale=(1.0, 1.0), flip_x=0.0, flip_y=0.0)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(final_dim=image_size)
 
@@ -53,27 +57,5 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=False, max_iters=num_steps, val_interval=num_steps)
-val_cfg = dict()
-test_cfg = dict()
-optim_wrapper = dict(
-    type="AutocastOptimWrapper",
-    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-2),
-    clip_grad=dict(max_norm=5),
-)
-warm_up = num_steps // 20
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=warm_up),
-    dict(
-        type="CosineAnnealingLR",
-        eta_min_ratio=1e-4,
-        by_epoch=False,
-        begin=warm_up,
-        end=num_steps,
-        T_max=num_steps - warm_up,
-    ),
-]
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1),
-)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 log_processor = dict(by_epoch=False)
