@@ -1,0 +1,70 @@
+"""From the reports of many runs to a few numbers and a table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_ERRORS = {
+    "trans_err": "mATE",
+    "scale_err": "mASE",
+    "orient_err": "mAOE",
+    "vel_err": "mAVE",
+    "attr_err": "mAAE",
+}
+_DEPTH = ("abs_rel", "silog", "rmse", "d1")
+
+
+def headline(report: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a ``metrics.json`` that benchmarks compare, flat."""
+    flat = {"mAP": report["mAP"], "NDS": report["NDS"]}
+    flat |= {_ERRORS[name]: value for name, value in report["tp_errors"].items()}
+    for name, scores in report["per_class"].items():
+        flat |= {f"AP/{name}": scores["ap"], f"AVE/{name}": scores["vel_err"]}
+    for depth, scores in (report.get("depth") or {}).items():
+        flat |= {f"depth/{depth}/{metric}": scores["overall"][metric] for metric in _DEPTH}
+    return {name: value for name, value in flat.items() if value is not None}
+
+
+def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """``{variant: {test set: {metric: {mean, min, max, seeds}}}}``."""
+    found: dict[str, Any] = {}
+    for variant, seeds in runs.items():
+        for entry in seeds.values():
+            for test, cell in entry["tests"].items():
+                values = found.setdefault(variant, {}).setdefault(test, {})
+                for metric, value in cell["metrics"].items():
+                    values.setdefault(metric, []).append(value)
+    return {
+        variant: {
+            test: {metric: _spread(values) for metric, values in metrics.items()}
+            for test, metrics in tests.items()
+        }
+        for variant, tests in found.items()
+    }
+
+
+def spread(values: Mapping[str, float] | None, digits: int = 3) -> str:
+    """``0.351 (0.340..0.362)``; without the brackets for one seed."""
+    if values is None:
+        return "-"
+    mean = f"{values['mean']:.{digits}f}"
+    if values["seeds"] == 1:
+        return mean
+    return f"{mean} ({values['min']:.{digits}f}..{values['max']:.{digits}f})"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": statistics.fmean(values),
+        "min": min(values),
+        "max": max(values),
+        "seeds": len(values),
+    }

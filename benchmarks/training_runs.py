@@ -1,0 +1,350 @@
+"""What benchmarks that train share: variants x seeds, trained, tested, collected, resumed.
+
+A benchmark names its *variants* (a config and what differs from it) and its *test sets* and calls
+:func:`main`. Every run is a training by ``tools/train.py`` and one ``tools/test.py`` a test set,
+as subprocesses; what they report goes into one results file, written after every test. Run the
+same command again and it goes on: finished tests are not repeated, a training that was stopped
+resumes. A run whose config has changed since is a new run: its folder carries a hash of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from training_report import headline, summary
+from training_variants import REPO, TestSet, Variant, merged, training_config
+
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.evaluation.submission import write_json_atomically
+
+_SECONDS_BETWEEN_REPORTS = 60.0
+
+
+class Tools:
+    """The commands that train and test, and the processes they run in.
+
+    Args:
+        train, test: command lines that get ``tools/train.py``'s and ``tools/test.py``'s arguments.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[str] = (sys.executable, str(REPO / "tools/train.py")),
+        test: Sequence[str] = (sys.executable, str(REPO / "tools/test.py")),
+    ) -> None:
+        self.train, self.test = list(train), list(test)
+        self._running: set[subprocess.Popen] = set()
+
+    def call(self, command: Sequence[object], log: Path) -> tuple[str, float]:
+        """Run a tool, its output to ``log``; returns the command line and its seconds.
+
+        Raises:
+            DataError: it failed; the message ends with its last line.
+        """
+        words = [str(word) for word in command]
+        # Several trainings share the cores: threads of one would wait for those of another.
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        started = time.monotonic()
+        with log.open("a") as output:
+            process = subprocess.Popen(words, cwd=REPO, env=env, stdout=output, stderr=output)
+            self._running.add(process)
+            status = process.wait()
+            self._running.discard(process)
+        if status:
+            last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+            raise DataError(f"{shlex.join(words)} ended with status {status} ({log}): {last}")
+        return shlex.join(words), time.monotonic() - started
+
+    def stop(self) -> None:
+        """End what still runs; the next call of the benchmark takes it up again."""
+        for process in list(self._running):
+            process.terminate()
+
+
+class Run:
+    """One variant with one seed: its config, folder, and the entry in the results."""
+
+    def __init__(
+        self, variant: Variant, seed: int, steps: int | None, work_dir: Path, tools: Tools
+    ) -> None:
+        self.variant, self.seed, self.tools = variant, seed, tools
+        self.config = training_config(variant, seed, steps)
+        self.hash = _hash(self.config)
+        self.folder = work_dir / f"{variant.name}-seed{seed}-{self.hash[:8]}"
+        self.name = f"{variant.name} seed {seed}"
+        self.steps = self.config["train_cfg"]["max_iters"]
+
+    def entry(self) -> dict[str, Any]:
+        """The results of this run before anything is done."""
+        return {
+            "hash": self.hash,
+            "seed": self.seed,
+            "steps": self.steps,
+            "folder": str(self.folder),
+            "train_wall_s": 0.0,
+            "tests": {},
+            **environment(),
+        }
+
+    def train(self) -> tuple[str, float]:
+        """Train, or go on; returns the command and the seconds that this took."""
+        config = self.folder / "train_config.py"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        Config(copy.deepcopy(self.config)).dump(config)
+        command = [*self.tools.train, config, "--work-dir", self.folder, "--resume"]
+        return self.tools.call(command, self.folder / "train.txt")
+
+    def trained(self) -> bool:
+        """Whether the last checkpoint is that of the last step."""
+        pointer = self.folder / "last_checkpoint"
+        return pointer.is_file() and Path(pointer.read_text()).stem.endswith(f"_{self.steps}")
+
+    def test_config(self, test: TestSet) -> dict:
+        return merged(self.config, test.overrides)
+
+    def test(self, test: TestSet) -> dict[str, Any]:
+        """Score on one test set; returns its entry in the results."""
+        folder = self.folder / f"test-{test.name}"
+        folder.mkdir(exist_ok=True)
+        config = self.test_config(test)
+        path = folder / "test_config.py"
+        Config(copy.deepcopy(config)).dump(path)
+        checkpoint = (self.folder / "last_checkpoint").read_text().strip()
+        command, seconds = self.tools.call(
+            [*self.tools.test, path, checkpoint, "--work-dir", folder], folder / "test.txt"
+        )
+        report = json.loads((folder / "metrics.json").read_text())
+        return {
+            "hash": _hash(config),
+            "command": command,
+            "wall_s": round(seconds, 1),
+            "metrics": headline(report),
+        }
+
+    def step(self) -> int:
+        """The last step its training reported."""
+        logs = sorted(self.folder.glob("*/vis_data/scalars.json"))
+        lines = logs[-1].read_text().splitlines() if logs else []
+        return next((json.loads(line)["step"] for line in lines[::-1] if '"step"' in line), 0)
+
+
+class Benchmark:
+    """The table of runs, its results file, and the work still to do.
+
+    Args:
+        name: in the results file.
+        variants, tests: the table; ``seeds`` are trained for each variant.
+        steps: length of each training; None keeps each config's own.
+        out: results file, taken up where it exists.
+        work_dir: folder of the trainings.
+        tools: commands that train and test.
+        say: where progress lines go.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        variants: Sequence[Variant],
+        tests: Sequence[TestSet],
+        seeds: Sequence[int],
+        steps: int | None,
+        out: Path,
+        work_dir: Path,
+        tools: Tools | None = None,
+        say: Callable[[str], None] = lambda line: print(line, flush=True),
+    ) -> None:
+        self.tools = tools or Tools()
+        self.tests, self.out, self.say = tests, out, say
+        # Seeds outermost: every variant has its first result before any has its second.
+        self.runs = [Run(v, s, steps, work_dir, self.tools) for s in seeds for v in variants]
+        self.results = json.loads(out.read_text()) if out.is_file() else {}
+        self.results.update(benchmark=name, command=shlex.join(sys.argv))
+        self.results.setdefault("runs", {})
+        self._lock = threading.Lock()
+        self._waiting = [run for run in self.runs if self._missing(run)]
+        self._active: list[Run] = []
+        self._seconds_a_step: list[float] = []
+
+    def work(self, jobs: int = 1) -> list[str]:
+        """Do what is missing, ``jobs`` runs at once; returns a line for each run that failed."""
+        self.say(f"{len(self.runs)} runs, {len(self._waiting)} of them to do -> {self.out}")
+        stop = threading.Event()
+        reporter = threading.Thread(target=self._report_regularly, args=(stop, jobs), daemon=True)
+        reporter.start()
+        try:
+            with ThreadPoolExecutor(jobs) as pool:
+                futures = [pool.submit(self._do, run) for run in list(self._waiting)]
+                try:
+                    failures = [future.result() for future in futures]
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    self.tools.stop()
+                    raise
+        finally:
+            stop.set()
+            self._write()
+        return [failure for failure in failures if failure]
+
+    def _do(self, run: Run) -> str | None:
+        with self._lock:
+            self._active.append(run)
+            self._waiting.remove(run)
+        try:
+            self._train(run)
+            for test in self._missing(run):
+                self._store(run, test, run.test(test))
+        except (DataError, OSError, ValueError) as error:
+            self.say(f"{run.name}: FAILED: {error}")
+            return f"{run.name}: {error}"
+        finally:
+            with self._lock:
+                self._active.remove(run)
+        return None
+
+    def _train(self, run: Run) -> None:
+        entry = self._entry(run)
+        if run.trained():
+            return
+        before = run.step()
+        self.say(f"{run.name}: training from step {before} of {run.steps} in {run.folder}")
+        command, seconds = run.train()
+        if run.steps > before:
+            self._seconds_a_step.append(seconds / (run.steps - before))
+        with self._lock:
+            entry.update(
+                environment(),
+                train_command=command,
+                train_wall_s=round(entry["train_wall_s"] + seconds, 1),
+            )
+
+    def _entry(self, run: Run) -> dict[str, Any]:
+        """This run's entry in the results; one of another config gives way."""
+        seeds = self.results["runs"].setdefault(run.variant.name, {})
+        if seeds.get(str(run.seed), {}).get("hash") != run.hash:
+            seeds[str(run.seed)] = run.entry()
+        return seeds[str(run.seed)]
+
+    def _missing(self, run: Run) -> list[TestSet]:
+        entry = self.results["runs"].get(run.variant.name, {}).get(str(run.seed), {})
+        done = entry.get("tests", {}) if entry.get("hash") == run.hash else {}
+        return [
+            test
+            for test in self.tests
+            if done.get(test.name, {}).get("hash") != _hash(run.test_config(test))
+        ]
+
+    def _store(self, run: Run, test: TestSet, cell: dict[str, Any]) -> None:
+        with self._lock:
+            self._entry(run)["tests"][test.name] = cell
+        self._write()
+        scores = ", ".join(f"{k} {v:.3f}" for k, v in cell["metrics"].items() if k in _SHOWN)
+        self.say(f"{run.name} on {test.name}: {scores}")
+
+    def _write(self) -> None:
+        with self._lock:
+            self.results["summary"] = summary(self.results["runs"])
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            write_json_atomically(self.results, self.out, indent=1)
+
+    def _report_regularly(self, stop: threading.Event, jobs: int) -> None:
+        started, first = time.monotonic(), {}
+        while not stop.wait(_SECONDS_BETWEEN_REPORTS):
+            with self._lock:
+                active, waiting = list(self._active), list(self._waiting)
+            steps = {run.name: run.step() for run in active}
+            for name, step in steps.items():
+                first.setdefault(name, (step, time.monotonic()))
+            pace = list(self._seconds_a_step)
+            for name, (step, since) in first.items():
+                if steps.get(name, 0) > step:
+                    pace.append((time.monotonic() - since) / (steps[name] - step))
+            line = ", ".join(f"{run.name} {steps[run.name]}/{run.steps}" for run in active)
+            if pace:
+                left = sum(run.steps - steps[run.name] for run in active)
+                left += sum(run.steps - run.step() for run in waiting)
+                minutes = left * sum(pace) / len(pace) / jobs / 60
+                line += f"; about {minutes:.0f} min of training left"
+            self.say(f"[{(time.monotonic() - started) / 60:.0f} min] {line}")
+
+
+_SHOWN = ("mAP", "NDS", "mAVE", "depth/bin/abs_rel", "depth/metric/abs_rel", "depth/fused/abs_rel")
+
+
+def environment() -> dict[str, str]:
+    """What a number depends on beside its config."""
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+    git = ["git", "-C", str(REPO), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    return {
+        "commit": commit or "unknown",
+        "torch": version("torch"),
+        "cpu": models[0].split(":", 1)[1].strip() if models else platform.processor(),
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser, name: str, seeds: Sequence[int]) -> None:
+    """The options all benchmarks that train have in common."""
+    default = REPO / "benchmarks/results" / f"{name}.json"
+    parser.add_argument("--out", type=Path, default=default, help="results file")
+    parser.add_argument("--work-dir", type=Path, default=Path("work_dirs") / name)
+    parser.add_argument("--only", help="comma-separated variants (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    parser.add_argument("--steps", type=int, help="of each training (default: the config's)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
+
+
+def chosen(variants: Sequence[Variant], only: str | None) -> list[Variant]:
+    """The variants that ``--only`` names.
+
+    Raises:
+        DataError: a name is unknown.
+    """
+    if only is None:
+        return list(variants)
+    known = {variant.name: variant for variant in variants}
+    unknown = [name for name in only.split(",") if name not in known]
+    if unknown:
+        raise DataError(f"--only: no variant {unknown[0]!r}; there are {', '.join(known)}")
+    return [known[name] for name in only.split(",")]
+
+
+def run_benchmark(
+    name: str, variants: Sequence[Variant], tests: Sequence[TestSet], args: argparse.Namespace
+) -> tuple[dict[str, Any], int]:
+    """Run a benchmark from parsed options; returns its results and the exit status."""
+    benchmark = Benchmark(
+        name,
+        chosen(variants, args.only),
+        tests,
+        args.seeds,
+        args.steps,
+        args.out,
+        args.work_dir.resolve(),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends too
+    failures = benchmark.work(args.jobs)
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return benchmark.results, 1 if failures else 0
+
+
+def _hash(config: Mapping) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()

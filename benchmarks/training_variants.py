@@ -1,0 +1,111 @@
+"""Variants of a config and test sets, as nested dicts of what differs."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from bevdepth_plus.errors import DataError
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of training.
+
+    Attributes:
+        name: in results and on the command line.
+        config: config file, relative to the repository.
+        overrides: what differs from it, nested as the config is. None deletes a key; in a list,
+            integers address items; ``_delete_=True`` in a dict replaces the old one whole.
+    """
+
+    name: str
+    config: str
+    overrides: Mapping = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One data set to score on; ``overrides`` go over the variant's config."""
+
+    __test__ = False  # pytest would take it for a test
+
+    name: str
+    overrides: Mapping = field(default_factory=dict)
+
+    @classmethod
+    def of_root(cls, name: str, root: str | os.PathLike, **dataset: Any) -> TestSet:
+        """The validation split of a data root; ``dataset`` overrides the dataset's options."""
+        root = f"{root}/"
+        return cls(
+            name,
+            dict(
+                test_dataloader=dict(dataset=dict(data_root=root, **dataset)),
+                test_evaluator=dict(ann_file=f"{root}bevdepth_plus_infos_val.pkl"),
+            ),
+        )
+
+
+def merged(config: Any, overrides: Mapping) -> Any:
+    """A config dict (or list) with overrides; see :class:`Variant`. The argument stays as it is.
+
+    Raises:
+        DataError: an override addresses a list item that does not exist.
+    """
+    if overrides.get("_delete_") is True or not isinstance(config, (Mapping, list)):
+        config = {}
+        overrides = {key: value for key, value in overrides.items() if key != "_delete_"}
+    config = copy.deepcopy(config)
+    for key, value in overrides.items():
+        if isinstance(config, list) and not (isinstance(key, int) and key < len(config)):
+            raise DataError(f"override {key!r} does not address one of {len(config)} list items")
+        if isinstance(config, Mapping) and value is None:
+            config.pop(key, None)
+        elif isinstance(value, Mapping):
+            old = config.get(key, {}) if isinstance(config, Mapping) else config[key]
+            config[key] = merged(old, value)
+        else:
+            config[key] = copy.deepcopy(value)
+    return config
+
+
+def with_steps(config: dict, steps: int) -> dict:
+    """A config of another length; its schedule, warm-up included, scales along."""
+    config = copy.deepcopy(config)
+    before = config["train_cfg"]["max_iters"]
+    config["train_cfg"]["max_iters"] = steps
+    schedulers = config.get("param_scheduler", [])
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        for key in ("begin", "end", "T_max"):
+            if key in scheduler:
+                scheduler[key] = round(scheduler[key] * steps / before)
+        if "milestones" in scheduler:
+            scheduler["milestones"] = [round(m * steps / before) for m in scheduler["milestones"]]
+    return config
+
+
+def training_config(variant: Variant, seed: int, steps: int | None) -> dict:
+    """What ``tools/train.py`` trains: the merged config, without the validation at its end.
+
+    Raises:
+        DataError: the config does not exist, or counts epochs instead of steps.
+    """
+    path = REPO / variant.config
+    if not path.is_file():
+        raise DataError(f"variant {variant.name}: config {path} does not exist")
+    config = Config.fromfile(path, import_custom_modules=False).to_dict()
+    config = merged(config, variant.overrides)
+    if config["train_cfg"].get("by_epoch", True):
+        raise DataError(f"variant {variant.name}: {path} must have train_cfg.by_epoch=False")
+    if steps is not None:
+        config = with_steps(config, steps)
+    config.update(val_dataloader=None, val_evaluator=None, val_cfg=None)
+    return merged(config, dict(randomness=dict(seed=seed)))
