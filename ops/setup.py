@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -35,6 +36,11 @@ KERNELS = {"csrc/cpu/kernels.cpp": "fast", "csrc/cpu/frustum.cpp": "off"}
 ASAN_FLAGS = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"] if WITH_ASAN else ["-g0"]
 CXX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 CXX_FLAGS += ["-Wno-maybe-uninitialized", *ASAN_FLAGS]  # gcc 12 warns about its own intrinsics
+
+# at::parallel_for is a template: compiled without OpenMP it is a plain loop, without a warning.
+# (Apple's compiler has no OpenMP; there the op runs on one thread.)
+WITH_OPENMP = sys.platform == "linux" and "OpenMP" in torch.__config__.parallel_info()
+OPENMP = ["-fopenmp"] if WITH_OPENMP else []
 
 
 class BuildKernels(BuildExtension):
@@ -70,8 +76,8 @@ class BuildKernels(BuildExtension):
 def extension() -> Extension:
     """The operators, with CUDA where it can be built."""
     sources = ["csrc/bev_pool.cpp", "csrc/cpu/dispatch.cpp"]
-    flags = CXX_FLAGS + (["-DBEVPOOL_X86"] if IS_X86 else [])
-    links = ["-fsanitize=address"] if WITH_ASAN else []
+    flags = CXX_FLAGS + OPENMP + (["-DBEVPOOL_X86"] if IS_X86 else [])
+    links = OPENMP + (["-fsanitize=address"] if WITH_ASAN else [])
     if WANTS_CUDA and torch.version.cuda and CUDA_HOME:
         sources += ["csrc/cuda/bev_pool_cuda.cpp", "csrc/cuda/bev_pool.cu"]
         arguments = {"cxx": flags, "nvcc": ["-O3"]}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -76,3 +80,26 @@ def test_shapes_are_known_without_running():
     out = bev_pool(case.depth, case.context, case.cells, case.bev_size)
     assert out.shape == (2, 20, 6, 9)
     assert out.device.type == "meta"
+
+
+COUNT_THREADS = """
+import os, torch
+from bevdepth_plus_ops import bev_pool
+from bevdepth_plus_ops.testing import random_case
+torch.set_num_threads(1)  # PyTorch's own functions start no threads
+case = random_case(bins=40, channels=33, height=8, width=35)
+torch.set_num_threads(3)
+before = len(os.listdir("/proc/self/task"))
+bev_pool(*case.arguments)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@needs_library
+def test_the_cpu_kernels_share_their_work_among_threads():
+    # A build without OpenMP computes the same on one thread, and says nothing.
+    if not Path("/proc/self/task").exists():
+        pytest.skip("threads are counted through /proc")
+    command = [sys.executable, "-c", COUNT_THREADS]
+    counted = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(counted.stdout) == 2
