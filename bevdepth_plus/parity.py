@@ -93,7 +93,7 @@ def run(model, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     features = [model.extract_feat(images[:, t]) for t in frames]
     key_parameters = camera_parameters(rig)[:, 0]  # for every frame, as in the public code
     depth_net_out = [torch.cat(model.depth_net(f, key_parameters), dim=2) for f in features]
-    bev, depth = model.forward_bev(images, rig)
+    bev, depths = model.forward_bev(images, rig)
     yield "img_feats", torch.stack(features, dim=1)
     yield "depthnet_out", torch.stack(depth_net_out, dim=1)
     yield "frustum_ego_xyz", torch.stack([_frustum(model, rig.frame(t)) for t in frames], dim=1)
@@ -112,11 +112,11 @@ def run(model, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     bins = model.view_transform.depth_bins
     lidar = inputs["depth_label"]
     lidar = lidar[:, 0] if lidar.ndim == 5 else lidar  # only the key frame is supervised
-    label = nearest_depth(lidar, lidar.shape[-1] // depth.shape[-1])
+    label = nearest_depth(lidar, model.view_transform.stride)
     index = bins.index(label).flatten()
     one_hot = functional.one_hot(index.clamp(min=0), bins.num_bins) * (index >= 0)[:, None]
     yield "depth_label_onehot", one_hot
-    yield "loss.depth", model.depth_loss(depth, label, bins)
+    yield "loss.depth", model.depth_loss(depths.bins, label, bins)
 
 
 def official_rig(inputs: Mapping[str, Tensor]) -> CameraRig:

@@ -21,24 +21,39 @@ class CameraRig:
         ego_T_cam: camera (x right, y down, z forward) -> key frame's ego, ``[B, S, N, 4, 4]``.
         image_aug: pixels as loaded -> pixels of the network's input, ``[B, S, N, 3, 3]``.
         bev_aug: key frame's ego -> augmented ego, ``[B, 4, 4]``.
+        camera_mask: False where a camera is out at that moment, ``[B, S, N]``; None: all work.
     """
 
     intrinsics: Tensor
     ego_T_cam: Tensor
     image_aug: Tensor
     bev_aug: Tensor
+    camera_mask: Tensor | None = None
 
     @classmethod
     def from_metainfo(
         cls, metas: Sequence[Mapping], device: torch.device | None = None
     ) -> CameraRig:
-        """Stack the matrices of a batch's meta dicts (arrays without B) as float32 tensors."""
+        """Stack the matrices of a batch's meta dicts (arrays without B) as float32 tensors.
+
+        ``camera_mask`` may be absent (all cameras work), ``[S, N]``, or ``[N]`` for all moments.
+        """
 
         def stack(key: str) -> Tensor:
             arrays = np.stack([np.asarray(meta[key], dtype=np.float32) for meta in metas])
             return torch.from_numpy(arrays).to(device)
 
-        return cls(stack("intrinsics"), stack("ego_T_cam"), stack("image_aug"), stack("bev_aug"))
+        intrinsics = stack("intrinsics")
+        masks = [
+            np.broadcast_to(meta.get("camera_mask", True), intrinsics.shape[1:3]) for meta in metas
+        ]
+        return cls(
+            intrinsics,
+            stack("ego_T_cam"),
+            stack("image_aug"),
+            stack("bev_aug"),
+            torch.from_numpy(np.stack(masks).astype(bool)).to(device),
+        )
 
     @property
     def num_frames(self) -> int:
@@ -56,6 +71,7 @@ class CameraRig:
             intrinsics=self.intrinsics[:, pick],
             ego_T_cam=self.ego_T_cam[:, pick],
             image_aug=self.image_aug[:, pick],
+            camera_mask=None if self.camera_mask is None else self.camera_mask[:, pick],
         )
 
 

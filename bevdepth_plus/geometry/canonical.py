@@ -11,8 +11,12 @@ images are resized and the labels kept (:func:`canonical_image_matrix`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+
+from bevdepth_plus.geometry.camera import CameraRig
 
 
 def effective_focal(
@@ -68,6 +72,26 @@ def canonical_image_matrix(
     matrix = torch.diag_embed(torch.stack([scale, scale, torch.ones_like(scale)], dim=-1))
     size = scale[..., None] * torch.tensor(image_size, dtype=scale.dtype, device=scale.device)
     return matrix, size.round().long().clamp(min=1)
+
+
+def canonical_rig(rig: CameraRig, canonical_focal: float) -> CameraRig:
+    """The rig as a network in canonical space may know it: all that is left but the focal length.
+
+    Intrinsics become those of the network's image, brought to ``f_c``: fy / fx and the principal
+    point stay. Of the image augmentation its rotation and flip stay; its scale is in the focal
+    length, its shift in the principal point. For camera parameters only, not for projection.
+    """
+    effective = rig.image_aug @ rig.intrinsics
+    intrinsics = rig.intrinsics.clone()
+    mean = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
+    intrinsics[..., :2, :2] *= (canonical_focal / mean)[..., None, None]
+    intrinsics[..., :2, 2] = effective[..., :2, 2]
+    turn = torch.zeros_like(rig.image_aug)
+    (a, b), (c, d) = (row.unbind(-1) for row in rig.image_aug[..., :2, :2].unbind(-2))
+    scale = (a * d - b * c).abs().sqrt()[..., None, None]
+    turn[..., :2, :2] = rig.image_aug[..., :2, :2] / scale
+    turn[..., 2, 2] = 1
+    return replace(rig, intrinsics=intrinsics, image_aug=turn)
 
 
 def _scaled(depth: Tensor, factor: Tensor) -> Tensor:

@@ -31,11 +31,13 @@ class DepthBins:
     def num_bins(self) -> int:
         return round((self.stop - self.start) / self.step)
 
+    def centres(self, device: torch.device | None = None) -> Tensor:
+        """Depth in the middle of each bin, metres, float32 ``[D]``."""
+        return self._at(0.5, device)
+
     def planes(self, device: torch.device | None = None) -> Tensor:
         """Depth of each bin's frustum plane, metres, float32 ``[D]``."""
-        offset = 0.5 if self.plane == "centre" else 0.0
-        index = torch.arange(self.num_bins, dtype=torch.float64, device=device)
-        return (self.start + (index + offset) * self.step).float()
+        return self._at(0.5 if self.plane == "centre" else 0.0, device)
 
     def index(self, depth: Tensor) -> Tensor:
         """Bin of each depth, int64, -1 where the depth lies in no bin (0 is never valid)."""
@@ -48,8 +50,9 @@ class DepthBins:
         probabilities: Tensor,  # [..., D, H, W]
     ) -> Tensor:
         """Mean depth of the bin distribution (bin centres), metres, ``[..., H, W]``."""
-        centres = (
-            self.start
-            + (torch.arange(self.num_bins, device=probabilities.device) + 0.5) * self.step
-        )
-        return torch.einsum("...dhw,d->...hw", probabilities, centres.to(probabilities.dtype))
+        centres = self.centres(probabilities.device).to(probabilities.dtype)
+        return torch.einsum("...dhw,d->...hw", probabilities, centres)
+
+    def _at(self, offset: float, device: torch.device | None) -> Tensor:
+        index = torch.arange(self.num_bins, dtype=torch.float64, device=device)
+        return (self.start + (index + offset) * self.step).float()

@@ -48,6 +48,8 @@ class DepthNet(nn.Module):
         mid_channels: channels inside.
         context_channels: context channels out.
         num_bins: depth bins out.
+        camera_aware: the camera parameters gate the features; False is the plain lift-splat, and
+            ignores them.
         use_aspp: atrous pyramid behind the residual blocks.
         use_dcn: deformable convolution behind that.
         image_level_norm: what normalises vectors that hold one value an image, that is the camera
@@ -62,6 +64,7 @@ class DepthNet(nn.Module):
         mid_channels: int,
         context_channels: int,
         num_bins: int,
+        camera_aware: bool = True,
         use_aspp: bool = True,
         use_dcn: bool = True,
         image_level_norm: str = "fixed",
@@ -77,14 +80,16 @@ class DepthNet(nn.Module):
             nn.BatchNorm2d(mid_channels),
             nn.ReLU(inplace=True),
         )
-        self.camera_norm = (
-            nn.BatchNorm1d(NUM_CAMERA_PARAMETERS) if batch_norm else FixedCameraScale()
-        )
-        self.context_mlp = Mlp(NUM_CAMERA_PARAMETERS, mid_channels, mid_channels)
-        self.context_gate = SqueezeExcitation(mid_channels)
+        self.camera_aware = camera_aware
+        if camera_aware:
+            self.camera_norm = (
+                nn.BatchNorm1d(NUM_CAMERA_PARAMETERS) if batch_norm else FixedCameraScale()
+            )
+            self.context_mlp = Mlp(NUM_CAMERA_PARAMETERS, mid_channels, mid_channels)
+            self.context_gate = SqueezeExcitation(mid_channels)
+            self.depth_mlp = Mlp(NUM_CAMERA_PARAMETERS, mid_channels, mid_channels)
+            self.depth_gate = SqueezeExcitation(mid_channels)
         self.context_out = nn.Conv2d(mid_channels, context_channels, 1)
-        self.depth_mlp = Mlp(NUM_CAMERA_PARAMETERS, mid_channels, mid_channels)
-        self.depth_gate = SqueezeExcitation(mid_channels)
         self.depth_blocks = nn.Sequential(
             *(BasicBlock(mid_channels, mid_channels) for _ in range(3)),
             ASPP(mid_channels, pool_norm=batch_norm) if use_aspp else nn.Identity(),
@@ -99,13 +104,12 @@ class DepthNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Depth logits ``[B, N, D, H, W]`` and context ``[B, N, C', H, W]``."""
         batch_shape = features.shape[:2]
-        features = self.reduce(features.flatten(0, 1))
-        camera = self.camera_norm(parameters.flatten(0, 1))
-
-        context = self.context_gate(features, self.context_mlp(camera))
+        context = depth = self.reduce(features.flatten(0, 1))
+        if self.camera_aware:
+            camera = self.camera_norm(parameters.flatten(0, 1))
+            context = self.context_gate(context, self.context_mlp(camera))
+            depth = self.depth_gate(depth, self.depth_mlp(camera))
         context = self.context_out(context)
-
-        depth = self.depth_gate(features, self.depth_mlp(camera))
         depth = self.depth_out(self.depth_blocks(depth))
         return depth.unflatten(0, batch_shape), context.unflatten(0, batch_shape)
 

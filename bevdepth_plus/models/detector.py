@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmdet3d.models.detectors import Base3DDetector
@@ -11,10 +12,32 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor
 
 from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.geometry.canonical import canonical_rig
 from bevdepth_plus.losses.bin_depth import nearest_depth
+from bevdepth_plus.models.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth_net import camera_parameters
+from bevdepth_plus.models.metric_depth_head import MetricDepth, bin_log_prior, key_focal
 
 _COARSEST_STRIDE = 32  # of the image backbone's last level
+
+
+class Depths(NamedTuple):
+    """Depth of one moment's cameras, as each part of the model knows it.
+
+    Attributes:
+        bins: DepthNet's distribution, ``[B, N, D, H, W]``.
+        metric: the metric depth head's, or None.
+        fused: both together, ``[B, N, D, H, W]``, or None.
+    """
+
+    bins: Tensor
+    metric: MetricDepth | None = None
+    fused: Tensor | None = None
+
+    @property
+    def lifted(self) -> Tensor:
+        """The distribution that goes into the BEV map."""
+        return self.bins if self.fused is None else self.fused
 
 
 @MODELS.register_module()
@@ -32,6 +55,9 @@ class BEVDepth(Base3DDetector):
         bev_encoder: config of a :class:`BEVEncoder`.
         bbox_head: config of a :class:`BEVCenterHead`.
         depth_loss: config of the depth supervision; none trains by boxes alone.
+        metric_depth_head: config of a :class:`MetricDepthHead`.
+        canonical_bins: ``focal`` and ``bins`` of :class:`CanonicalBins`: DepthNet predicts bins of
+            canonical depth and is told all of the cameras but their focal length.
         temporal_fusion: config of what joins the BEV maps of several moments; needed when samples
             hold more than one frame.
         depth_net_sees_key_rig: past frames go through DepthNet with the key frame's camera
@@ -50,6 +76,8 @@ class BEVDepth(Base3DDetector):
         bev_encoder: dict,
         bbox_head: dict,
         depth_loss: dict | None = None,
+        metric_depth_head: dict | None = None,
+        canonical_bins: dict | None = None,
         temporal_fusion: dict | None = None,
         depth_net_sees_key_rig: bool = False,
         data_preprocessor: dict | None = None,
@@ -67,8 +95,16 @@ class BEVDepth(Base3DDetector):
             view_transform,
             default_args=dict(grid=grid, depth_bins=depth_bins, image_size=image_size),
         )
-        self.depth_net = MODELS.build(
-            depth_net, default_args=dict(num_bins=self.view_transform.depth_bins.num_bins)
+        self.bins = self.view_transform.depth_bins
+        self.canonical = (
+            CanonicalBins(**canonical_bins, metric=self.bins) if canonical_bins else None
+        )
+        predicted = self.canonical.bins if self.canonical else self.bins
+        self.depth_net = MODELS.build(depth_net, default_args=dict(num_bins=predicted.num_bins))
+        self.metric_depth_head = (
+            MODELS.build(metric_depth_head, default_args=dict(stride=self.view_transform.stride))
+            if metric_depth_head
+            else None
         )
         self.bev_encoder = MODELS.build(bev_encoder)
         self.bbox_head = MODELS.build(bbox_head, default_args=dict(grid=grid))
@@ -79,32 +115,38 @@ class BEVDepth(Base3DDetector):
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:
         """Detection and depth losses of a batch."""
         rig = self._rig(batch_data_samples)
-        bev, depth = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
+        bev, depths = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
         losses = self.bbox_head.loss([bev], batch_data_samples)
         if self.depth_loss is not None:
-            target = self._cell_depth(batch_inputs_dict["depth"], depth)
-            losses["loss_depth"] = self.depth_loss(depth, target, self.view_transform.depth_bins)
+            target = self._cell_depth(batch_inputs_dict["depth"])
+            losses["loss_depth"] = self.depth_loss(depths.bins, target, self.bins)
+            if depths.fused is not None:
+                losses["loss_depth_fused"] = self.depth_loss(depths.fused, target, self.bins)
+        if depths.metric is not None:
+            labels = batch_inputs_dict["depth"]
+            losses |= self.metric_depth_head.loss(depths.metric, labels, rig.frame(0))
         return losses
 
     def predict(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
     ) -> list[Det3DDataSample]:
-        """Boxes in the key ego frame (``pred_instances_3d``) and metric depth (``pred_depth``).
+        """Boxes in the key ego frame (``pred_instances_3d``) and metric depth (``pred_depths``).
 
-        Where the inputs hold LiDAR depth, ``gt_depth`` is the nearest depth of each feature cell.
+        ``pred_depths`` is a dict of ``[N, H, W]`` in metres on the feature cells: ``bin`` and,
+        where the model has them, ``metric`` and ``fused``. Where the inputs hold depth labels,
+        ``gt_depth`` is the nearest depth of each feature cell.
         """
         rig = self._rig(batch_data_samples)
-        bev, depth = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
+        bev, depths = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
         boxes = self.bbox_head.predict([bev], batch_data_samples)
         samples = self.add_pred_to_datasample(batch_data_samples, boxes)
-        metric_depth = self.view_transform.depth_bins.expectation(depth.float())
-        for sample, cell_depth in zip(samples, metric_depth, strict=True):
-            sample.pred_depth = cell_depth
+        maps = self._depth_maps(depths)
         if "depth" in batch_inputs_dict:
-            for sample, cell_depth in zip(
-                samples, self._cell_depth(batch_inputs_dict["depth"], depth), strict=True
-            ):
-                sample.gt_depth = cell_depth
+            labels = self._cell_depth(batch_inputs_dict["depth"])
+        for index, sample in enumerate(samples):
+            sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
+            if "depth" in batch_inputs_dict:
+                sample.gt_depth = labels[index]
         return samples
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]):
@@ -122,10 +164,10 @@ class BEVDepth(Base3DDetector):
         self,
         images: Tensor,  # [B, S, N, 3, H, W]
         rig: CameraRig,
-    ) -> tuple[Tensor, Tensor]:
-        """BEV features ``[B, C, Y, X]`` and the key frame's depth bins ``[B, N, D, H, W]``."""
+    ) -> tuple[Tensor, Depths]:
+        """BEV features ``[B, C, Y, X]`` and the key frame's depths."""
         key = rig.frame(0)
-        bev, depth = self.lift_splat(images[:, 0], key, key)
+        bev, depths = self.lift_splat(images[:, 0], key, key)
         if self.temporal_fusion is not None:
             # The past is context, not something to train on. BEVDepth (AAAI 2023), Sec. 4.1.
             with torch.no_grad():
@@ -134,20 +176,39 @@ class BEVDepth(Base3DDetector):
                     for t in range(1, rig.num_frames)
                 ]
             bev = self.temporal_fusion([bev, *past])
-        return self.bev_encoder(bev), depth
+        return self.bev_encoder(bev), depths
 
     def lift_splat(
         self,
         images: Tensor,  # [B, N, 3, H, W]
         rig: CameraRig,  # that moment's
         key: CameraRig,  # the key frame's
-    ) -> tuple[Tensor, Tensor]:
-        """One moment's BEV map ``[B, C, Y, X]`` and its depth bins ``[B, N, D, H, W]``."""
+    ) -> tuple[Tensor, Depths]:
+        """One moment's BEV map ``[B, C, Y, X]`` and its depths."""
         features = self.extract_feat(images)
         seen = key if self.depth_net_sees_key_rig else rig
-        logits, context = self.depth_net(features, camera_parameters(seen)[:, 0])
-        depth = logits.float().softmax(dim=2)
-        return self.view_transform(depth, context.float(), rig), depth
+        logits, context = self.depth_net(features, self._camera_numbers(seen))
+        depths = self.estimate_depths(logits.float(), features, rig)
+        return self.view_transform(depths.lifted, context.float(), rig), depths
+
+    def estimate_depths(
+        self,
+        logits: Tensor,  # [B, N, K, H, W], DepthNet's
+        features: Tensor,  # [B, N, C, H, W]
+        rig: CameraRig,  # one frame
+    ) -> Depths:
+        """What DepthNet and the metric depth head say, apart and together."""
+        focal = key_focal(rig)
+        if self.canonical is not None:
+            logits = self.canonical.to_metric(logits, focal)
+        bins = logits.softmax(dim=2)
+        if self.metric_depth_head is None:
+            return Depths(bins)
+        metric = self.metric_depth_head(features, focal)
+        if not self.metric_depth_head.fuse:
+            return Depths(bins, metric)
+        prior = bin_log_prior(metric, self.bins, features.shape[-2:])
+        return Depths(bins, metric, (logits + prior).softmax(dim=2))
 
     def _rig(self, samples: list[Det3DDataSample]) -> CameraRig:
         metas = [sample.metainfo for sample in samples]
@@ -161,5 +222,20 @@ class BEVDepth(Base3DDetector):
             )
         return images.unflatten(1, (rig.num_frames, rig.num_cameras))
 
-    def _cell_depth(self, depth: Tensor, bins: Tensor) -> Tensor:
-        return nearest_depth(depth, stride=depth.shape[-1] // bins.shape[-1])
+    def _camera_numbers(self, rig: CameraRig) -> Tensor:
+        if self.canonical is not None:
+            rig = canonical_rig(rig, self.canonical.focal)
+        return camera_parameters(rig)[:, 0]
+
+    def _cell_depth(self, depth: Tensor) -> Tensor:
+        return nearest_depth(depth, self.view_transform.stride)
+
+    def _depth_maps(self, depths: Depths) -> dict[str, Tensor]:
+        """Metres on the feature cells, ``[B, N, H, W]`` each."""
+        maps = {"bin": self.bins.expectation(depths.bins.float())}
+        if depths.metric is not None:
+            finer = self.view_transform.stride // self.metric_depth_head.stride
+            maps["metric"] = nearest_depth(depths.metric.depth, finer)
+        if depths.fused is not None:
+            maps["fused"] = self.bins.expectation(depths.fused.float())
+        return maps

@@ -47,6 +47,7 @@ class LiftSplat(nn.Module):
             raise ValueError(f"frustum must be 'centres' or 'corners', got {frustum!r}")
         self.grid = BEVGrid(**grid)
         self.depth_bins = DepthBins(**depth_bins)
+        self.stride = stride
         self.rounding = rounding
         self.refinement = MODELS.build(refinement) if refinement else None
         height, width = image_size
@@ -74,8 +75,11 @@ class LiftSplat(nn.Module):
 
     @torch.no_grad()
     def cells(self, rig: CameraRig) -> Tensor:
-        """Flat BEV cell of each frustum point, int32 ``[B, N, D, H, W]``, -1 outside the grid."""
-        return frustum_cells(
+        """Flat BEV cell of each frustum point, int32 ``[B, N, D, H, W]``.
+
+        -1 for points outside the grid and all points of a camera that is out.
+        """
+        cells = frustum_cells(
             rig.ego_T_cam[:, 0],
             rig.intrinsics[:, 0],
             rig.image_aug[:, 0],
@@ -88,3 +92,6 @@ class LiftSplat(nn.Module):
             grid_size=self.grid.size,
             rounding=self.rounding,
         )
+        if rig.camera_mask is None:
+            return cells
+        return cells.masked_fill(~rig.camera_mask[:, 0, :, None, None, None], -1)

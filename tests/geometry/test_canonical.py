@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.geometry.canonical import (
     canonical_image_matrix,
+    canonical_rig,
     effective_focal,
     from_canonical_depth,
     to_canonical_depth,
@@ -130,3 +132,31 @@ def test_the_inverse_of_the_image_matrix_leads_back_to_the_pixel():
     canonical = matrix @ intrinsics @ point
     back = torch.linalg.inv(matrix) @ (canonical / canonical[2])
     torch.testing.assert_close(back, intrinsics @ point / point[2])
+
+
+def rig_of(intrinsics: torch.Tensor, aug: torch.Tensor) -> CameraRig:
+    eye = torch.eye(4, dtype=torch.float64)
+    return CameraRig(
+        intrinsics[None, None, None], eye[None, None, None], aug[None, None, None], eye
+    )
+
+
+def test_in_canonical_space_rigs_that_differ_in_focal_length_and_resizing_are_one():
+    short = canonical_rig(rig_of(camera(500, 1600, 900), resize(0.44)), CANONICAL)
+    long = canonical_rig(rig_of(camera(1400, 800, 450), resize(0.88)), CANONICAL)
+    torch.testing.assert_close(short.intrinsics, long.intrinsics)
+    torch.testing.assert_close(short.image_aug, long.image_aug)
+    assert short.intrinsics[..., 0, 0].item() == CANONICAL
+    assert short.intrinsics[..., 0, 2].item() == pytest.approx(0.44 * 800)
+
+
+def test_in_canonical_space_pixel_shape_rotation_and_flip_are_still_known():
+    turn = torch.tensor([[0.0, 0.5, 3], [-0.5, 0, 7], [0, 0, 1]], dtype=torch.float64)
+    rig = rig_of(camera(900, 1600, 900, fy=1100), turn)
+    found = canonical_rig(rig, CANONICAL)
+    assert found.intrinsics[..., 1, 1].item() / found.intrinsics[..., 0, 0].item() == pytest.approx(
+        1100 / 900
+    )
+    expected = torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(found.image_aug[0, 0, 0], expected)
+    assert rig.intrinsics[0, 0, 0, 0, 0] == 900  # the rig itself stays as it was

@@ -62,8 +62,9 @@ def test_predictions_hold_boxes_in_ego_and_metric_depth_within_the_bins(small_mo
     with torch.no_grad():
         (sample,) = model.test_step(make_batch(cameras=2))
     assert sample.pred_instances_3d.bboxes_3d.tensor.shape[1] == 9
-    assert sample.pred_depth.shape == sample.gt_depth.shape == (2, 4, 6)
-    assert 2 <= sample.pred_depth.min() and sample.pred_depth.max() <= 34
+    (depth,) = sample.pred_depths.values()
+    assert depth.shape == sample.gt_depth.shape == (2, 4, 6)
+    assert 2 <= depth.min() and depth.max() <= 34
 
 
 def test_predictions_do_not_depend_on_the_other_samples_of_the_batch(small_model, make_batch):
@@ -80,6 +81,17 @@ def test_predictions_do_not_depend_on_the_other_samples_of_the_batch(small_model
             for d in (pair, alone)
         )
     torch.testing.assert_close(in_pair, by_itself)
+
+
+def test_without_camera_awareness_the_parameters_do_not_matter(small_config):
+    config = small_config()
+    config["depth_net"]["camera_aware"] = False
+    depth_net = MODELS.build(config).depth_net.eval()
+    features = torch.randn(1, 1, 32, 4, 6, generator=torch.Generator().manual_seed(0))
+    parameters = torch.zeros(1, 1, NUM_CAMERA_PARAMETERS)
+    logits, context = depth_net(features, parameters)
+    others = depth_net(features, parameters + 7)
+    torch.testing.assert_close((logits, context), others, rtol=0, atol=0)
 
 
 def test_another_focal_length_gives_another_depth(small_model):

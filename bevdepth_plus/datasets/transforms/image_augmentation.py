@@ -89,6 +89,12 @@ class ImageAugmentation(BaseTransform):
         rot: Range of the rotation, degrees.
         flip: Mirror left and right with probability 1/2.
         bot_pct: Range of the share of the resized image cut off at the bottom.
+        canonical_focal: Every camera is resized to this focal length in pixels instead of to fit,
+            and cropped about its principal point (Metric3D's canonical camera by images; ``scale``
+            is relative to it, ``bot_pct`` does not apply). What is missing is black.
+        principal_point: Where the principal point of a canonical image lies, as shares of the final
+            width and height. The default keeps the horizon where BEVDepth's crop of nuScenes
+            images has it.
         training: False: scale 1, no rotation, no flip, centred crop, mean ``bot_pct``.
     """
 
@@ -99,6 +105,8 @@ class ImageAugmentation(BaseTransform):
         rot: tuple[float, float] = (-5.4, 5.4),
         flip: bool = True,
         bot_pct: tuple[float, float] = (0.0, 0.0),
+        canonical_focal: float | None = None,
+        principal_point: tuple[float, float] = (0.5, 0.3),
         training: bool = True,
     ) -> None:
         if len(final_dim) != 2 or min(final_dim) < 1:
@@ -110,12 +118,17 @@ class ImageAugmentation(BaseTransform):
         self.rot = tuple(rot)
         self.flip = flip
         self.bot_pct = tuple(bot_pct)
+        self.canonical_focal = canonical_focal
+        self.principal_point = tuple(principal_point)
         self.training = training
 
     def transform(self, results: dict) -> dict:
         num_cameras = results["image_aug"].shape[1]
         final_size = (self.final_dim[1], self.final_dim[0])
-        params = [self.draw(key.shape[1], key.shape[0]) for key in results["img"][:num_cameras]]
+        params = [
+            self.draw(key.shape[1], key.shape[0], results["intrinsics"][0, camera])
+            for camera, key in enumerate(results["img"][:num_cameras])
+        ]
         augmented = [
             augment_image(image, params[index % num_cameras], final_size)
             for index, image in enumerate(results["img"])
@@ -127,26 +140,43 @@ class ImageAugmentation(BaseTransform):
             "image_aug": matrices.reshape(results["image_aug"].shape) @ results["image_aug"],
         }
 
-    def draw(self, width: int, height: int) -> ImageAugmentationParams:
-        """Parameters for one camera with images of this size; random in training."""
-        final_height, final_width = self.final_dim
-        fit = max(final_height / height, final_width / width)
+    def draw(self, width: int, height: int, intrinsics: np.ndarray) -> ImageAugmentationParams:
+        """Parameters for one camera by its image size and ``[3, 3]`` matrix; random in training."""
         scale, cut, rotation, flip = 1.0, sum(self.bot_pct) / 2, 0.0, False
         if self.training:
             scale = np.random.uniform(*self.scale)
             cut = np.random.uniform(*self.bot_pct)
             rotation = np.deg2rad(np.random.uniform(*self.rot))
             flip = self.flip and bool(np.random.randint(2))
-        resized = (max(1, round(width * fit * scale)), max(1, round(height * fit * scale)))
-        spare = max(0, resized[0] - final_width)
+        scale *= self._resize(width, height, intrinsics)
+        resized = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if self.canonical_focal is None:
+            crop = self._crop(resized, cut)
+        else:
+            crop = self._crop_about(intrinsics[:2, 2] * scale)
+        return ImageAugmentationParams(resized, crop, flip, float(rotation))
+
+    def _resize(self, width: int, height: int, intrinsics: np.ndarray) -> float:
+        if self.canonical_focal is not None:
+            return self.canonical_focal / ((intrinsics[0, 0] + intrinsics[1, 1]) / 2)
+        return max(self.final_dim[0] / height, self.final_dim[1] / width)
+
+    def _crop(self, resized: tuple[int, int], cut: float) -> tuple[int, int]:
+        spare = max(0, resized[0] - self.final_dim[1])
         left = int(np.random.uniform(0, spare)) if self.training else spare // 2
-        top = int((1 - cut) * resized[1]) - final_height
-        return ImageAugmentationParams(resized, (left, top), flip, float(rotation))
+        return left, int((1 - cut) * resized[1]) - self.final_dim[0]
+
+    def _crop_about(self, principal_point: np.ndarray) -> tuple[int, int]:
+        place = np.multiply(self.principal_point, self.final_dim[::-1])
+        left, top = np.round(principal_point - place).astype(int).tolist()
+        return left, top
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(final_dim={self.final_dim}, scale={self.scale}, "
-            f"rot={self.rot}, flip={self.flip}, bot_pct={self.bot_pct}, training={self.training})"
+            f"rot={self.rot}, flip={self.flip}, bot_pct={self.bot_pct}, "
+            f"canonical_focal={self.canonical_focal}, principal_point={self.principal_point}, "
+            f"training={self.training})"
         )
 
 

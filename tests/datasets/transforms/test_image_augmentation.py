@@ -13,6 +13,7 @@ from bevdepth_plus.datasets.transforms.image_augmentation import (
 
 RAW = (320, 180)  # width, height
 FINAL = (176, 64)
+CAMERA = np.array([[1266.0, 0, 816], [0, 1266, 491], [0, 0, 1]])
 repeatable = settings(derandomize=True, max_examples=60, deadline=None)
 
 
@@ -85,18 +86,18 @@ def test_outside_the_image_is_black():
 
 @pytest.mark.parametrize("raw", [(1600, 900), (800, 450), (160, 90), (1920, 1080)])
 def test_testing_fits_any_image_and_keeps_its_bottom_middle(raw):
-    params = ImageAugmentation((256, 704), training=False).draw(*raw)
+    params = ImageAugmentation((256, 704), training=False).draw(*raw, CAMERA)
     assert params.resized == (704, 396)
     assert params.crop == (0, 140) and not params.flip and params.rotation == 0
 
 
 @pytest.mark.parametrize("width", range(1590, 1610))
 def test_testing_never_leaves_a_black_column_by_rounding(width):
-    assert ImageAugmentation((256, 704), training=False).draw(width, 900).resized[0] == 704
+    assert ImageAugmentation((256, 704), training=False).draw(width, 900, CAMERA).resized[0] == 704
 
 
 def test_testing_an_image_too_flat_fits_its_height_and_crops_the_middle():
-    params = ImageAugmentation((256, 704), training=False).draw(2000, 256)
+    params = ImageAugmentation((256, 704), training=False).draw(2000, 256, CAMERA)
     assert params.resized == (2000, 256)
     assert params.crop == (648, 0)
 
@@ -104,7 +105,7 @@ def test_testing_an_image_too_flat_fits_its_height_and_crops_the_middle():
 def test_training_draws_within_the_published_recipe():
     np.random.seed(0)
     transform = ImageAugmentation((256, 704))
-    drawn = [transform.draw(1600, 900) for _ in range(300)]
+    drawn = [transform.draw(1600, 900, CAMERA) for _ in range(300)]
     widths = np.array([params.resized[0] for params in drawn])
     assert 617 <= widths.min() < 630 and 865 < widths.max() <= 880  # 0.386 to 0.55 of 1600
     rotations = np.rad2deg([params.rotation for params in drawn])
@@ -116,7 +117,9 @@ def test_training_draws_within_the_published_recipe():
 
 
 def test_cutting_the_bottom_moves_the_crop_up():
-    params = ImageAugmentation((256, 704), bot_pct=(0.0, 0.2), training=False).draw(1600, 900)
+    params = ImageAugmentation((256, 704), bot_pct=(0.0, 0.2), training=False).draw(
+        1600, 900, CAMERA
+    )
     assert params.crop[1] == int(0.9 * 396) - 256
 
 
@@ -125,14 +128,18 @@ def test_one_seed_gives_one_result():
     results = []
     for _ in range(2):
         np.random.seed(7)
-        results.append(transform.draw(*RAW))
+        results.append(transform.draw(*RAW, CAMERA))
     assert results[0] == results[1]
 
 
 def test_frames_of_one_camera_are_augmented_alike_and_cameras_differently():
     np.random.seed(0)
     images = [np.zeros((180, 320, 3), np.uint8), np.zeros((120, 200, 3), np.uint8)] * 2
-    before = {"img": images, "image_aug": np.tile(np.eye(3), (2, 2, 1, 1))}
+    before = {
+        "img": images,
+        "image_aug": np.tile(np.eye(3), (2, 2, 1, 1)),
+        "intrinsics": np.tile(CAMERA, (2, 2, 1, 1)),
+    }
     after = ImageAugmentation((64, 176))(before)
     assert {image.shape for image in after["img"]} == {(64, 176, 3)}
     np.testing.assert_array_equal(after["image_aug"][0], after["image_aug"][1])
@@ -145,3 +152,33 @@ def test_frames_of_one_camera_are_augmented_alike_and_cameras_differently():
 def test_senseless_options_are_refused(options):
     with pytest.raises(ValueError, match="must be"):
         ImageAugmentation(**options)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 1.7])
+def test_canonical_images_have_one_focal_length_and_principal_point(zoom):
+    transform = ImageAugmentation((256, 704), canonical_focal=560.0, training=False)
+    camera = np.diag([zoom, zoom, 1.0]) @ CAMERA  # the same lens on a finer or coarser sensor
+    raw = (round(1600 * zoom), round(900 * zoom))
+    image = np.zeros((raw[1], raw[0], 3), np.uint8)
+    eye = np.eye(3)[None, None]
+    aug = transform({"img": [image], "image_aug": eye, "intrinsics": camera[None, None]})
+    effective = aug["image_aug"][0, 0] @ camera
+    assert effective[0, 0] == pytest.approx(560, rel=1e-3)
+    np.testing.assert_allclose(effective[:2, 2], (0.5 * 704, 0.3 * 256), atol=1.0)
+
+
+def test_a_longer_lens_sees_the_same_street_in_canonical_images_with_a_black_frame():
+    transform = ImageAugmentation((64, 176), canonical_focal=150.0, training=False)
+    images = {}
+    for focal in (150.0, 300.0):
+        camera = np.array([[focal, 0, 160], [0, focal, 90], [0, 0, 1]])
+        point = camera @ (0.1, 0.05, 1.0)  # where it sees one and the same direction
+        spot = blob(tuple(point[:2]), sigma=3.0 * focal / 150)
+        images[focal] = transform(
+            {
+                "img": [spot],
+                "image_aug": np.eye(3)[None, None],
+                "intrinsics": camera[None, None],
+            }
+        )["img"][0]
+    np.testing.assert_allclose(centroid(images[150.0]), centroid(images[300.0]), atol=0.3)

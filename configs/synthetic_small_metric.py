@@ -1,0 +1,17 @@
+"""The demo's detector with metric depth learnt in canonical space and fused into the bins."""
+
+_base_ = ["synthetic_small.py"]
+
+model = dict(
+    metric_depth_head=dict(
+        type="MetricDepthHead",
+        in_channels=_base_.model.depth_net.in_channels,
+        mid_channels=64,
+        canonical_focal=280.0,  # the side and front cameras' at this image size
+        losses=dict(
+            silog=dict(type="SILogLoss", loss_weight=2.0),
+            l1=dict(type="DepthL1Loss", loss_weight=0.1),
+        ),
+        fuse=True,
+    ),
+)

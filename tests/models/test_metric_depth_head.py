@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+
+from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.models.canonical_bins import CanonicalBins
+from bevdepth_plus.models.metric_depth_head import (
+    MetricDepth,
+    MetricDepthHead,
+    bin_log_prior,
+    key_focal,
+    spread_loss,
+)
+
+LOSSES = dict(
+    silog=dict(type="SILogLoss"),
+    vnl=dict(type="VirtualNormalLoss"),
+    l1=dict(type="DepthL1Loss"),
+)
+
+
+def head(**options) -> MetricDepthHead:
+    torch.manual_seed(0)
+    defaults = dict(in_channels=8, mid_channels=8, canonical_focal=60.0, losses=LOSSES)
+    return MetricDepthHead(**{**defaults, **options})
+
+
+def features(cameras: int = 2) -> torch.Tensor:
+    return torch.randn(1, cameras, 8, 4, 6, generator=torch.Generator().manual_seed(1))
+
+
+def rig_of(focal: float, cameras: int = 1) -> CameraRig:
+    intrinsics = torch.tensor([[focal, 0, 48], [0, focal, 32], [0, 0, 1]])
+    return CameraRig(
+        intrinsics=intrinsics.expand(1, 1, cameras, 3, 3),
+        ego_T_cam=torch.eye(4).expand(1, 1, cameras, 4, 4),
+        image_aug=torch.eye(3).expand(1, 1, cameras, 3, 3),
+        bev_aug=torch.eye(4)[None],
+    )
+
+
+def metric_depth(depth: float, spread: float, cells=(1, 1)) -> MetricDepth:
+    full = torch.full((1, 1, *cells), 1.0)
+    return MetricDepth((full * depth).requires_grad_(), (full * spread).requires_grad_(), None)
+
+
+def test_the_same_image_under_twice_the_focal_length_is_twice_as_far():
+    model = head().eval()
+    near, far = (model(features(), torch.full((1, 2), f)) for f in (60.0, 120.0))
+    torch.testing.assert_close(far.depth, 2 * near.depth)
+    torch.testing.assert_close(far.spread, near.spread)
+
+
+def test_depth_is_positive_and_within_the_range_whatever_the_features():
+    model = head(depth_range=(1.0, 100.0)).eval()
+    depth = model(1e4 * features(), torch.full((1, 2), 60.0)).depth
+    assert depth.min() >= 1.0 - 1e-4 and depth.max() <= 100.0 + 1e-2
+
+
+@pytest.mark.parametrize("upsample", [1, 2, 4])
+def test_depth_may_be_finer_than_the_features_and_is_supervised_there(upsample):
+    model = head(upsample=upsample)
+    found = model(features(1), torch.full((1, 1), 60.0))
+    assert found.depth.shape == (1, 1, 4 * upsample, 6 * upsample)
+    labels = torch.zeros(1, 1, 64, 96)
+    labels[..., 33, 17] = 20.0
+    losses = model.loss(found, labels, rig_of(60.0))
+    gradient = torch.autograd.grad(losses["loss_metric_l1"], found.depth)[0]
+    row, column = (index * upsample // 16 for index in (33, 17))
+    assert gradient[0, 0, row, column] != 0
+    assert (gradient != 0).sum() == 1
+
+
+def test_the_head_learns_depth_by_each_loss_alone():
+    target = torch.full((1, 1, 64, 96), 12.0)
+    target[..., 48:] = 25.0
+    for name in ("silog", "l1"):
+        model = head(losses={name: LOSSES[name]}, depth_range=(0.5, 80.0))
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        rig = rig_of(60.0)
+        for _ in range(80):
+            found = model(features(1), key_focal(rig))
+            loss = sum(model.loss(found, target, rig).values())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        near, far = found.depth[..., :3].mean().item(), found.depth[..., 3:].mean().item()
+        assert far / near == pytest.approx(25 / 12, rel=0.2), name
+
+
+def test_no_label_gives_no_loss_but_a_gradient_of_zero():
+    model = head(losses={**LOSSES, "rpnl": dict(type="RandomProposalNormalizationLoss")})
+    found = model(features(), torch.full((1, 2), 60.0))
+    total = sum(model.loss(found, torch.zeros(1, 2, 64, 96), rig_of(60.0, 2)).values())
+    assert total == 0
+    total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_spread_is_least_costly_where_it_is_the_mean_error():
+    target = torch.tensor([[[[10.0, 10.0]]]])
+    depth = torch.tensor([[[[10.0 * math.exp(0.1), 10.0 * math.exp(0.3)]]]])
+    costs = {
+        spread: spread_loss(MetricDepth(depth, torch.full_like(depth, spread), None), target)
+        for spread in (0.1, 0.2, 0.4)
+    }
+    assert min(costs, key=costs.get) == 0.2
+
+
+def test_the_spread_does_not_teach_the_depth():
+    found = metric_depth(12.0, 0.1)
+    spread_loss(found, torch.full((1, 1, 1, 1), 10.0)).backward()
+    assert found.depth.grad is None and found.spread.grad.abs().sum() > 0
+
+
+def test_confidence_is_the_probability_of_an_error_below_a_quarter():
+    draws = torch.distributions.Laplace(0.0, 0.2).sample((200_000,))
+    share = (draws.abs() < math.log(1.25)).float().mean()
+    assert metric_depth(10.0, 0.2).confidence.item() == pytest.approx(share.item(), abs=5e-3)
+
+
+def test_the_prior_is_the_mass_of_each_bin_and_peaks_at_the_depth():
+    bins = DepthBins(1.0, 101.0, 1.0)
+    prior = bin_log_prior(metric_depth(20.4, 0.05), bins, (1, 1), floor=1e-6).exp().flatten()
+    assert prior.sum().item() == pytest.approx(1, abs=1e-3)
+    assert prior.argmax() == 19  # [20, 21)
+    draws = 20.4 * torch.distributions.Laplace(0.0, 0.05).sample((200_000,)).exp()
+    counted = (bins.index(draws) == 19).float().mean()
+    assert prior[19].item() == pytest.approx(counted.item(), abs=5e-3)
+
+
+def test_a_depth_beyond_the_bins_says_nothing_about_them():
+    prior = bin_log_prior(metric_depth(500.0, 0.05), DepthBins(1.0, 11.0, 1.0), (1, 1))
+    assert prior.max() - prior.min() < 1e-4
+
+
+def test_the_prior_teaches_depth_and_spread():
+    found = metric_depth(20.4, 0.1)
+    bin_log_prior(found, DepthBins(1.0, 61.0, 1.0), (1, 1))[0, 0, 25].sum().backward()
+    assert found.depth.grad.item() > 0  # a farther depth makes the farther bin likelier
+    assert found.spread.grad.item() > 0
+
+
+def test_of_finer_depth_the_nearest_in_a_cell_is_the_prior():
+    depth, spread = torch.full((1, 1, 2, 2), 40.0), torch.full((1, 1, 2, 2), 0.5)
+    depth[0, 0, 1, 0], spread[0, 0, 1, 0] = 7.5, 0.02
+    bins = DepthBins(1.0, 61.0, 1.0)
+    fine = bin_log_prior(MetricDepth(depth, spread, None), bins, (1, 1))
+    torch.testing.assert_close(fine, bin_log_prior(metric_depth(7.5, 0.02), bins, (1, 1)))
+
+
+def test_an_unknown_focal_length_is_estimated_from_the_image():
+    model = head(focal_weight=1.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    wide, narrow = rig_of(40.0), rig_of(90.0)
+    labels = torch.full((1, 1, 64, 96), 10.0)
+    for _ in range(60):
+        for rig, image in ((wide, features(1)), (narrow, -features(1))):
+            found = model(image, key_focal(rig))
+            loss = model.loss(found, labels, rig)["loss_metric_focal"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    model.eval()
+    estimated, known = (model(features(1), f).depth for f in (None, torch.full((1, 1), 40.0)))
+    torch.testing.assert_close(estimated, known, rtol=0.1, atol=0)
+
+
+def test_an_unknown_focal_length_without_the_branch_says_what_to_do():
+    with pytest.raises(ValueError, match="focal_weight"):
+        head()(features(), None)
+
+
+def test_bins_of_canonical_depth_move_with_the_focal_length():
+    metric = DepthBins(2.0, 42.0, 1.0)
+    bins = CanonicalBins(100.0, dict(start=1.0, stop=101.0, step=1.0), metric)
+    logits = torch.zeros(1, 3, 100, 1, 1)
+    logits[:, :, 19] = 10.0  # canonical depth 20.5
+    found = bins.to_metric(logits, torch.tensor([[100.0, 200.0, 50.0]])).argmax(2).flatten()
+    assert metric.centres()[found].tolist() == pytest.approx([20.5, 41.0, 10.25], abs=0.5)
+
+
+def test_at_the_canonical_focal_length_and_equal_bins_nothing_changes():
+    metric = DepthBins(2.0, 42.0, 1.0)
+    logits = torch.randn(1, 1, 40, 2, 3, generator=torch.Generator().manual_seed(0))
+    bins = CanonicalBins(100.0, dict(start=2.0, stop=42.0, step=1.0), metric)
+    torch.testing.assert_close(bins.to_metric(logits, torch.tensor([[100.0]])), logits)
+
+
+def with_head(config: dict, **options) -> dict:
+    config = copy.deepcopy(config)
+    config["metric_depth_head"] = dict(
+        type="MetricDepthHead",
+        in_channels=32,
+        mid_channels=8,
+        canonical_focal=60.0,
+        losses=dict(silog=dict(type="SILogLoss")),
+        **options,
+    )
+    return config
+
+
+def test_fused_depth_trains_every_part_and_is_reported(small_config, make_batch):
+    config = with_head(small_config(), fuse=True)
+    config["canonical_bins"] = dict(focal=60.0, bins=dict(start=1.0, stop=61.0, step=2.0))
+    model = MODELS.build(config).train()
+    data = model.data_preprocessor(make_batch(cameras=2), training=True)
+    losses = model(**data, mode="loss")
+    assert {"loss_depth_fused", "loss_metric_silog", "loss_metric_confidence"} < set(losses)
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        (sample,) = model.test_step(make_batch(cameras=2))
+    assert list(sample.pred_depths) == ["bin", "metric", "fused"]
+    assert {depth.shape for depth in sample.pred_depths.values()} == {(2, 4, 6)}
+
+
+def test_the_fused_depth_reaches_the_boxes_and_an_auxiliary_one_does_not(small_config, make_batch):
+    def gradient(fuse: bool) -> float:
+        torch.manual_seed(0)
+        model = MODELS.build(with_head(small_config(), fuse=fuse)).train()
+        data = model.data_preprocessor(make_batch(), training=True)
+        losses = model(**data, mode="loss")
+        (losses["loss_heatmap"] + losses["loss_bbox"]).backward()
+        grads = [p.grad for p in model.metric_depth_head.trunk.parameters()]
+        return sum(g.abs().sum().item() for g in grads if g is not None)
+
+    assert gradient(fuse=True) > 0
+    assert gradient(fuse=False) == 0
+
+
+def test_an_auxiliary_head_can_be_dropped_without_changing_the_boxes(small_config, make_batch):
+    torch.manual_seed(0)
+    full = MODELS.build(with_head(small_config()))
+    full.eval()
+    dropped = MODELS.build(small_config())
+    dropped.load_state_dict(
+        {k: v for k, v in full.state_dict().items() if not k.startswith("metric_depth_head")}
+    )
+    dropped.eval()
+    with torch.no_grad():
+        heatmaps = [
+            model(**model.data_preprocessor(make_batch()), mode="tensor")[0][0]["heatmap"]
+            for model in (full, dropped)
+        ]
+    torch.testing.assert_close(*heatmaps, rtol=0, atol=0)
