@@ -98,7 +98,8 @@ class NuScenesBEVDataset(BaseDataset):
             ``img_path`` (S * N, frame-major); float64 arrays ``ego2global, lidar2ego`` [4, 4],
             ``intrinsics`` [S, N, 3, 3], ``ego_T_cam`` [S, N, 4, 4], ``image_aug`` [S, N, 3, 3]
             and ``bev_aug`` [4, 4] (identities), ``time_offset`` [S] (s, zero or negative);
-            ``frame_mask`` [S] bool, False where the frame does not exist; ``num_frames`` S;
+            ``frame_mask`` [S] bool, False where the frame does not exist; ``camera_mask`` [S, N]
+            bool, all True (see ``DropCameras``); ``num_frames`` S;
             ``box_type_3d``; ``ann_info``: ``gt_bboxes_3d`` (nine numbers, in the ego frame) and
             ``gt_labels_3d``.
         """
@@ -106,6 +107,7 @@ class NuScenesBEVDataset(BaseDataset):
         info["num_frames"] = self.num_frames
         info["image_aug"] = np.tile(np.eye(3), (*info["intrinsics"].shape[:2], 1, 1))
         info["bev_aug"] = np.eye(4)
+        info["camera_mask"] = np.ones(info["intrinsics"].shape[:2], dtype=bool)
         info["box_type_3d"] = LiDARInstance3DBoxes
         boxes, labels = info.pop("boxes"), info.pop("labels")
         keep = self._used(labels, info.pop("num_points"))

@@ -57,6 +57,7 @@ def test_a_sample_has_what_the_model_is_promised(write_infos, infos, tmp_path):
         "image_aug": (2, 2, 3, 3),
         "bev_aug": (4, 4),
         "frame_mask": (2,),
+        "camera_mask": (2, 2),
         "time_offset": (2,),
     }
     assert info["ego_T_cam"].dtype == np.float64

@@ -1,6 +1,8 @@
 """Transforms of the data pipeline; importing this package registers them with mmdet3d."""
 
 from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
+from bevdepth_plus.datasets.transforms.camera_coverage import DropUncoveredBoxes
+from bevdepth_plus.datasets.transforms.drop_cameras import DropCameras
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
@@ -8,6 +10,8 @@ from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
 
 __all__ = [
     "BEVAugmentation",
+    "DropCameras",
+    "DropUncoveredBoxes",
     "ImageAugmentation",
     "LidarDepthMaps",
     "LoadLidarPoints",

@@ -27,6 +27,7 @@ META_KEYS = (
     "image_aug",
     "bev_aug",
     "frame_mask",
+    "camera_mask",
     "time_offset",
     "box_type_3d",
 )
@@ -37,9 +38,9 @@ class PackBEVInputs(BaseTransform):
     """Packs what the model and the evaluation need.
 
     ``inputs``: ``img`` uint8 [S * N, 3, H, W], frame-major, BGR; ``depth`` float32 [N, H, W] if
-    there are depth maps. ``data_samples``: a ``Det3DDataSample`` with ``gt_instances_3d``
-    (``bboxes_3d`` in the augmented ego frame, ``labels_3d``) and the meta keys; its ``img_path``
-    names the key frame's N images.
+    there are depth maps, 0 for cameras that are out. ``data_samples``: a ``Det3DDataSample`` with
+    ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``) and the meta keys;
+    its ``img_path`` names the key frame's N images.
 
     Args:
         meta_keys: What goes into the sample's metainfo.
@@ -58,7 +59,8 @@ class PackBEVInputs(BaseTransform):
         images = np.ascontiguousarray(np.stack(results["img"]).transpose(0, 3, 1, 2))
         inputs = {"img": torch.from_numpy(images)}
         if "depth_maps" in results:
-            inputs["depth"] = torch.from_numpy(results["depth_maps"])
+            works = results["camera_mask"][0, :, None, None]
+            inputs["depth"] = torch.from_numpy(results["depth_maps"] * works)
         return {"inputs": inputs, "data_samples": self._data_sample(results)}
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ def results_of(*shapes: tuple[int, int]) -> dict:
         "cam_names": ["A", "B"],
         "img_path": [f"{index}.jpg" for index in range(len(shapes))],
         "token": "t",
+        "camera_mask": np.array([[True, True], [True, True]]),
         "ann_info": {
             "gt_bboxes_3d": LiDARInstance3DBoxes(torch.ones(1, 9), box_dim=9),
             "gt_labels_3d": np.array([3]),
@@ -43,6 +44,15 @@ def test_depth_is_packed_only_where_there_is_some():
     assert "depth" not in PackBEVInputs(["token"])(results)["inputs"]
     results["depth_maps"] = np.ones((2, 4, 6), np.float32)
     assert PackBEVInputs(["token"])(results)["inputs"]["depth"].shape == (2, 4, 6)
+
+
+def test_a_camera_that_is_out_has_no_depth_labels():
+    results = results_of((4, 6), (4, 6))
+    results["depth_maps"] = np.ones((2, 4, 6), np.float32)
+    results["camera_mask"] = np.array([[True, False]])
+    depth = PackBEVInputs(["token"])(results)["inputs"]["depth"]
+    assert depth.dtype == torch.float32
+    assert (depth[0] == 1).all() and (depth[1] == 0).all()
 
 
 def test_images_of_two_sizes_are_refused_with_the_remedy():

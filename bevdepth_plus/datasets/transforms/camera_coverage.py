@@ -1,0 +1,74 @@
+"""Boxes that no camera sees: for rigs that do not look all around."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+from torch import Tensor
+
+from bevdepth_plus.datasets.transforms.lidar_depth import within
+from bevdepth_plus.geometry.boxes import box_corners
+from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.rigid import transform_points
+
+
+@TRANSFORMS.register_module()
+class DropUncoveredBoxes(BaseTransform):
+    """Drops ground truth that lies in no camera's image, in training.
+
+    A detector cannot know what none of its cameras shows; asked for it all the same, it learns to
+    guess. What counts are the key frame's images as the network gets them, after resizing, cropping
+    and rotation, without cameras that are out. It must follow ``ImageAugmentation`` and
+    ``BEVAugmentation``. Occlusion does not count. Cameras all around with overlap do not need it.
+
+    Args:
+        keep: What must lie in an image for a box to stay. ``"centre"``: the box's centre.
+            ``"part"``: its centre or one of its corners.
+    """
+
+    def __init__(self, keep: str = "centre") -> None:
+        if keep not in ("centre", "part"):
+            raise ValueError(f"keep must be 'centre' or 'part', got {keep!r}")
+        self.keep = keep
+
+    def transform(self, results: dict) -> dict:
+        ann_info = dict(results["ann_info"])
+        boxes = ann_info["gt_bboxes_3d"]
+        points = boxes.gravity_center[:, None].double()  # [M, P, 3], augmented ego
+        if self.keep == "part":
+            by_gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).double()
+            points = torch.cat([points, box_corners(by_gravity)], dim=1)
+        covered = covered_points(points.flatten(0, 1), results)
+        stay = covered.reshape(len(boxes), points.shape[1]).any(axis=1)
+        ann_info["gt_bboxes_3d"] = boxes[torch.from_numpy(stay)]
+        ann_info["gt_labels_3d"] = ann_info["gt_labels_3d"][stay]
+        return {**results, "ann_info": ann_info}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(keep={self.keep!r})"
+
+
+def covered_points(
+    points: Tensor,  # [P, 3], augmented ego frame, metres
+    results: dict,
+) -> np.ndarray:
+    """Which points lie in the network's image of a working key camera, bool ``[P]``."""
+    in_ego = transform_points(torch.linalg.inv(torch.from_numpy(results["bev_aug"])), points)
+    raw_pixels, depth = project(
+        in_ego[None],
+        torch.from_numpy(results["ego_T_cam"][0]),
+        torch.from_numpy(results["intrinsics"][0]),
+    )
+    covered = np.zeros(len(points), dtype=bool)
+    for camera in np.flatnonzero(results["camera_mask"][0]):
+        raw = raw_pixels[camera].numpy()
+        image_aug = results["image_aug"][0, camera]
+        pixels = raw @ image_aug[:2, :2].T + image_aug[:2, 2]
+        covered |= (
+            (depth[camera].numpy() > 0)
+            & within(raw, results["raw_shape"][camera])  # black borders show nothing
+            & within(pixels, results["img"][camera].shape[:2])
+        )
+    return covered
