@@ -22,6 +22,7 @@ from bevdepth_plus.visualization.from_config import (
     build_dataset,
     build_model,
     choose_samples,
+    depth_maps,
     predict,
     scene_and_truth,
 )
@@ -48,7 +49,12 @@ def parse_args() -> argparse.Namespace:
         "--ground-truth-only", action="store_true", help="do not run the model, even if given"
     )
     parser.add_argument(
-        "--depth", action="store_true", help="also draw the depth of the LiDAR and of the model"
+        "--depth",
+        action="store_true",
+        help="also draw the depth of the LiDAR and the one by which the model lifts features",
+    )
+    parser.add_argument(
+        "--all-depths", action="store_true", help="as --depth, with every depth the model has"
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
@@ -87,13 +93,13 @@ def draw(
     if model is not None:
         found, sample, network_size = predict(model, dataset, index)
         depth = {
-            "pred_depth": sample.pred_depth.cpu().numpy(),
+            "pred_depths": depth_maps(sample, every=args.all_depths),
             "image_aug": np.asarray(sample.image_aug)[0],
             "network_size": network_size,
         }
     page = draw_sample(scene, truth, found, score_threshold=args.score_thr)
     page.save(args.out / f"{token}.png")
-    if args.depth:
+    if args.depth or args.all_depths:
         draw_depth(scene, **depth).save(args.out / f"{token}_depth.png")
 
 

@@ -5,7 +5,7 @@ Prediction from a Single Image using a Multi-Scale Deep Network", NeurIPS 2014, 
 
     abs_rel   mean |p - g| / g              sq_rel    mean (p - g)^2 / g, metres
     abs_diff  mean |p - g|, metres          rmse      sqrt(mean (p - g)^2), metres
-    rmse_log  sqrt(mean (ln p - ln g)^2)    a1..a3    share of max(p/g, g/p) < 1.25, 1.25^2, 1.25^3
+    rmse_log  sqrt(mean (ln p - ln g)^2)    d1..d3    share of max(p/g, g/p) < 1.25, 1.25^2, 1.25^3
     silog     100 sqrt(mean d^2 - (mean d)^2), d = ln p - ln g (KITTI's form of Eigen's
               scale-invariant error)
 
@@ -25,11 +25,11 @@ from bevdepth_plus.errors import DataError
 DEFAULT_RANGES = ((0, 10), (10, 20), (20, 30), (30, 40), (40, 60))  # metres, [from, to)
 MIN_DEPTH = 1e-3  # metres; a prediction below it is raised to it, so that its logarithm exists
 
-METRIC_NAMES = ("abs_rel", "abs_diff", "sq_rel", "rmse", "rmse_log", "silog", "a1", "a2", "a3")
+METRIC_NAMES = ("abs_rel", "abs_diff", "sq_rel", "rmse", "rmse_log", "silog", "d1", "d2", "d3")
 
 DepthMetrics = dict[str, float | int | None]
 
-_SUMS = ("count", "abs_rel", "abs_diff", "sq_rel", "square", "log", "log_square", "a1", "a2", "a3")
+_SUMS = ("count", "abs_rel", "abs_diff", "sq_rel", "square", "log", "log_square", "d1", "d2", "d3")
 
 
 class DepthSums:
@@ -153,9 +153,9 @@ def _metrics_of(sums: Mapping[str, float]) -> DepthMetrics:
         "rmse_log": math.sqrt(mean["log_square"]),
         # Rounding may leave a tiny negative variance.
         "silog": 100 * math.sqrt(max(mean["log_square"] - mean["log"] ** 2, 0.0)),
-        "a1": mean["a1"],
-        "a2": mean["a2"],
-        "a3": mean["a3"],
+        "d1": mean["d1"],
+        "d2": mean["d2"],
+        "d3": mean["d3"],
         "count": count,
     }
 

@@ -80,7 +80,11 @@ class NuScenesBEVMetric(BaseMetric):
         self.depth_ranges = depth_ranges
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
-        """Keep each sample's best boxes and its sums of depth errors, on the CPU."""
+        """Keep each sample's best boxes and the sums of its depths' errors, on the CPU.
+
+        Depth is scored where a sample has ``gt_depth`` [N, H, W] (metres, 0 = unknown) and
+        ``pred_depths``, a dict of maps of that shape: ``bin``, ``metric``, ``fused``, ...
+        """
         for sample in data_samples:
             token = _entry(sample, "token", "a sample")
             found = _entry(sample, "pred_instances_3d", f"sample {token}")
@@ -112,12 +116,14 @@ class NuScenesBEVMetric(BaseMetric):
             write_json_atomically(report, self.out_dir / "metrics.json", indent=2)
         return _flatten(report)
 
-    def _depth_sums(self, sample: Mapping[str, Any]) -> DepthSums | None:
-        pred, target = sample.get("pred_depth"), sample.get("gt_depth")
-        if pred is None or target is None:
-            return None
-        sums = DepthSums(self.depth_ranges)
-        sums.update(_on_cpu(pred), _on_cpu(target), sample.get("cam_names"))
+    def _depth_sums(self, sample: Mapping[str, Any]) -> dict[str, DepthSums]:
+        target = sample.get("gt_depth")
+        if target is None:
+            return {}
+        sums = {name: DepthSums(self.depth_ranges) for name in sample.get("pred_depths", {})}
+        for name, depth_sums in sums.items():
+            pred = sample["pred_depths"][name]
+            depth_sums.update(_on_cpu(pred), _on_cpu(target), sample.get("cam_names"))
         return sums
 
     def _infos_of(
@@ -154,13 +160,11 @@ class NuScenesBEVMetric(BaseMetric):
         }
 
     def _depth_report(self, results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-        parts = [result["depth"] for result in results if result["depth"] is not None]
-        if not parts:
-            return None
-        total = DepthSums(self.depth_ranges)
-        for part in parts:
-            total.merge(part)
-        return total.compute()
+        total: dict[str, DepthSums] = {}
+        for result in results:
+            for name, part in result["depth"].items():
+                total.setdefault(name, DepthSums(self.depth_ranges)).merge(part)
+        return {name: sums.compute() for name, sums in total.items()} or None
 
     def _notes(self, infos: Sequence[Mapping[str, Any]], metainfo: Mapping[str, Any]) -> list[str]:
         scenes = {info["scene_token"] for info in infos if "scene_token" in info}
@@ -180,8 +184,7 @@ class NuScenesBEVMetric(BaseMetric):
 
     def _show(self, report: Mapping[str, Any]) -> None:
         parts = [detection_table(report)]
-        if report["depth"] is not None:
-            parts.append(depth_table(report["depth"]))
+        parts += [depth_table(name, depth) for name, depth in (report["depth"] or {}).items()]
         parts += [f"Note: {note}" for note in report["notes"]]
         print_log("\n" + "\n\n".join(parts), logger="current")
 
@@ -221,7 +224,6 @@ def _flatten(report: Mapping[str, Any]) -> dict[str, float]:
     flat = {"NDS": report["NDS"], "mAP": report["mAP"]}
     flat |= {_LOG_NAMES[error]: value for error, value in report["tp_errors"].items()}
     flat |= {f"AP/{name}": scores["ap"] for name, scores in report["per_class"].items()}
-    if report["depth"] is not None:
-        overall = report["depth"]["overall"]
-        flat |= {f"depth/{name}": value for name, value in overall.items() if name != "count"}
+    for depth, scores in (report["depth"] or {}).items():
+        flat |= {f"depth/{depth}/{k}": v for k, v in scores["overall"].items() if k != "count"}
     return {name: value for name, value in flat.items() if value is not None}

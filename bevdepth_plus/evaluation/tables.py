@@ -12,7 +12,7 @@ _ERRORS = {
     "vel_err": "AVE m/s",
     "attr_err": "AAE",
 }
-_DEPTH = ("abs_rel", "abs_diff", "rmse", "silog", "a1", "a2", "a3")
+_DEPTH = ("abs_rel", "abs_diff", "rmse", "silog", "d1", "d2", "d3")
 
 
 def detection_table(result: Mapping[str, Any]) -> str:
@@ -44,9 +44,9 @@ def detection_table(result: Mapping[str, Any]) -> str:
     return f"{_grid([header, *rows, mean], rules=(1, len(rows) + 1))}\n{summary}"
 
 
-def depth_table(depth: Mapping[str, Any]) -> str:
+def depth_table(name: str, depth: Mapping[str, Any]) -> str:
     """One row for all cells, each range and each camera; ``depth`` as of ``DepthSums.compute``."""
-    header = ["depth", "cells", *_DEPTH]
+    header = [f"{name} depth", "cells", *_DEPTH]
     groups = {
         "all": depth["overall"],
         **{f"{name} m": metrics for name, metrics in depth["by_range"].items()},

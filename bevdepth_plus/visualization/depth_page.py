@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import matplotlib
@@ -27,19 +27,20 @@ BAR_HEIGHT = 70  # pixels
 
 def draw_depth(
     scene: Scene,
-    pred_depth: np.ndarray | None = None,  # [N, Hf, Wf], metres, of each feature cell
+    pred_depths: Mapping[str, np.ndarray] | None = None,  # name -> [N, Hf, Wf], metres, of cells
     image_aug: np.ndarray | None = None,  # [N, 3, 3], pixels as loaded -> network pixels
     network_size: tuple[int, int] | None = None,  # height, width of the network's images
 ) -> Page:
-    """Draw depth overlays, for each row of cameras first the LiDAR's, then the prediction.
+    """Draw depth overlays, for each row of cameras first the LiDAR's, then each prediction.
 
-    The prediction needs ``image_aug`` and ``network_size`` to find its place in the image as
+    Predictions need ``image_aug`` and ``network_size`` to find their place in the image as
     loaded; outside the network's crop the image stays bare.
     """
-    if pred_depth is not None and (image_aug is None or network_size is None):
-        raise ValueError("pred_depth needs image_aug and network_size to be placed in the images")
+    pred_depths = pred_depths or {}
+    if pred_depths and (image_aug is None or network_size is None):
+        raise ValueError("pred_depths need image_aug and network_size to be placed in the images")
     rows = camera_rows(scene.cameras)
-    kinds = ("LiDAR",) if pred_depth is None else ("LiDAR", "predicted")
+    kinds = ("LiDAR", *pred_depths)
     stacked = [row for row in rows for _ in kinds]
     places, top = row_places(stacked, style.PAGE_WIDTH, top=style.GAP)
     page = Page(style.PAGE_WIDTH, round(top + BAR_HEIGHT))
@@ -53,7 +54,7 @@ def draw_depth(
                 _draw_points(axes, scene, camera, scale)
             else:
                 n = scene.cameras.index(camera)
-                _draw_map(axes, camera, pred_depth[n], image_aug[n], network_size, scale)
+                _draw_map(axes, camera, pred_depths[kind][n], image_aug[n], network_size, scale)
             write_corner(axes, f"{camera.name}, {kind} depth")
     _draw_bar(page, top, scale)
     return page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.structures import Det3DDataSample
@@ -85,7 +86,7 @@ def predict(
     """What the model finds in a sample.
 
     Returns:
-        The boxes, the whole data sample (with ``pred_depth``), and the height and width of the
+        The boxes, the whole data sample (with ``pred_depths``), and the height and width of the
         network's images.
     """
     item = dataset[index]
@@ -93,3 +94,15 @@ def predict(
         (sample,) = model.test_step(pseudo_collate([item]))
     found = boxes_of(sample.pred_instances_3d, tuple(dataset.metainfo["classes"]))
     return found, sample, tuple(item["inputs"]["img"].shape[-2:])
+
+
+def depth_maps(sample: Det3DDataSample, every: bool = False) -> dict[str, np.ndarray]:
+    """Predicted depth ``[N, Hf, Wf]`` in metres by name: the one that places features in the BEV.
+
+    ``every``: all that the model predicts.
+    """
+    depths = {name: depth.float().cpu().numpy() for name, depth in sample.pred_depths.items()}
+    if every:
+        return depths
+    lifted = "fused" if "fused" in depths else "bin"
+    return {lifted: depths[lifted]}

@@ -31,7 +31,7 @@ def test_two_cells_by_hand():
     assert metrics["rmse_log"] == pytest.approx(math.sqrt((logs[0] ** 2 + logs[1] ** 2) / 2))
     assert metrics["silog"] == pytest.approx(100 * np.std(logs))
     # 10/8 is 1.25 and not below it; 1.5 lies below 1.25^2.
-    assert (metrics["a1"], metrics["a2"], metrics["a3"]) == (0.0, 1.0, 1.0)
+    assert (metrics["d1"], metrics["d2"], metrics["d3"]) == (0.0, 1.0, 1.0)
     assert metrics["count"] == 2
 
 

@@ -45,7 +45,8 @@ def data_sample(info: dict) -> dict:
         scores_3d=torch.from_numpy(scores),
         labels_3d=torch.from_numpy(labels),
     )
-    sample.set_field(torch.full((1, 2, 2), 11.0), "pred_depth")
+    depths = {"bin": torch.full((1, 2, 2), 11.0), "metric": torch.full((1, 2, 2), 10.5)}
+    sample.set_field(depths, "pred_depths")
     sample.set_field(torch.tensor([[[10.0, 0.0], [0.0, 0.0]]]), "gt_depth")
     return sample.to_dict()
 
@@ -58,15 +59,17 @@ def test_perfect_predictions_score_perfectly_and_are_written(ann_file, samples, 
     scores = metric.evaluate(len(samples))
     assert scores["mAP"] == pytest.approx(1.0)
     assert scores["mATE"] == pytest.approx(0.0, abs=1e-4)
-    assert scores["depth/abs_rel"] == pytest.approx(0.1)
+    assert scores["depth/bin/abs_rel"] == pytest.approx(0.1)
+    assert scores["depth/metric/abs_rel"] == pytest.approx(0.05)
     assert all(isinstance(value, float) for value in scores.values())
 
     report = json.loads((tmp_path / "work" / "metrics.json").read_text())
     assert report["NDS"] == pytest.approx(scores["NDS"])
     assert report["num_samples"] == 8
     assert set(report["per_class"]) == set(CLASSES)
-    assert report["depth"]["overall"]["count"] == 8
-    assert report["depth"]["by_range"]["0-10"]["abs_rel"] is None
+    assert report["depth"]["bin"]["overall"]["count"] == 8
+    assert report["depth"]["metric"]["by_camera"]["FRONT"]["d1"] == 1
+    assert report["depth"]["bin"]["by_range"]["0-10"]["abs_rel"] is None
     assert any("scored on 2 scenes of v1.0-mini" in note for note in report["notes"])
 
     submission = json.loads((tmp_path / "results.json").read_text())

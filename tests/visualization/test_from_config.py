@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.visualization.from_config import build_model, choose_samples
+from bevdepth_plus.visualization.from_config import build_model, choose_samples, depth_maps
 
 
 @dataclass
@@ -60,3 +61,12 @@ def test_a_checkpoint_fills_its_own_model_and_no_other(tmp_path):
 def test_a_missing_checkpoint_is_named():
     with pytest.raises(DataError, match=r"checkpoint nowhere\.pth does not exist"):
         build_model(resnet(18), "nowhere.pth", torch.device("cpu"))
+
+
+def test_the_depth_that_places_features_is_the_fused_one_where_there_is_one():
+    maps = {name: torch.full((1, 2, 2), value) for name, value in (("bin", 1.0), ("metric", 2.0))}
+    assert list(depth_maps(SimpleNamespace(pred_depths=maps))) == ["bin"]
+    maps["fused"] = torch.full((1, 2, 2), 3.0)
+    (depth,) = depth_maps(SimpleNamespace(pred_depths=maps)).values()
+    assert depth.max() == 3
+    assert list(depth_maps(SimpleNamespace(pred_depths=maps), every=True)) == [*maps]

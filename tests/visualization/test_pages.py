@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -138,11 +140,13 @@ def test_a_sample_without_any_object_or_point_is_drawn(make, tmp_path):
 
 def test_depth_panels_stand_below_each_other_for_comparison(make, tmp_path):
     scene = make.scene([0, 180])
-    page = draw_depth(scene, np.full((2, 4, 8), 20.0), np.stack([np.eye(3)] * 2), (200, 400))
+    depths = {"bin": np.full((2, 4, 8), 20.0), "metric": np.full((2, 4, 8), 21.0)}
+    page = draw_depth(scene, depths, np.stack([np.eye(3)] * 2), (200, 400))
     place = {axes.get_label(): axes.get_position() for axes in page.figure.axes}
     for camera in ("CAM_0", "CAM_1"):
-        measured, predicted = place[f"{camera} LiDAR"], place[f"{camera} predicted"]
-        assert measured.x0 == predicted.x0 and measured.y0 >= predicted.y1
+        panels = [place[f"{camera} {kind}"] for kind in ("LiDAR", "bin", "metric")]
+        for upper, lower in pairwise(panels):
+            assert upper.x0 == lower.x0 and upper.y0 >= lower.y1
     assert "scale" in place
     assert page.save(tmp_path / "depth.png").is_file()
 
@@ -153,8 +157,8 @@ def test_depth_of_the_lidar_alone_needs_no_model(make):
 
 
 def test_a_prediction_without_its_place_is_refused(make):
-    with pytest.raises(ValueError, match="needs image_aug and network_size"):
-        draw_depth(make.scene([0]), np.ones((1, 2, 2)))
+    with pytest.raises(ValueError, match="need image_aug and network_size"):
+        draw_depth(make.scene([0]), {"bin": np.ones((1, 2, 2))})
 
 
 def test_cells_land_on_the_pixels_that_the_network_saw():
