@@ -13,12 +13,14 @@ from torch import Tensor
 
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.geometry.canonical import canonical_rig
+from bevdepth_plus.geometry.ground import ground_scale
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth_net import camera_parameters
 from bevdepth_plus.models.metric_depth_head import MetricDepth, bin_log_prior, key_focal
 
 _COARSEST_STRIDE = 32  # of the image backbone's last level
+_PIXELS_PER_METRE = 32.0  # brings the ground cue to about one
 
 
 class Depths(NamedTuple):
@@ -58,6 +60,8 @@ class BEVDepth(Base3DDetector):
         metric_depth_head: config of a :class:`MetricDepthHead`.
         canonical_bins: ``focal`` and ``bins`` of :class:`CanonicalBins`: DepthNet predicts bins of
             canonical depth and is told all of the cameras but their focal length.
+        ground_cue: one more channel for DepthNet and the metric depth head (their ``in_channels``
+            count it): how large a metre of road looks at each cell, see :func:`ground_scale`.
         temporal_fusion: config of what joins the BEV maps of several moments; needed when samples
             hold more than one frame.
         depth_net_sees_key_rig: past frames go through DepthNet with the key frame's camera
@@ -78,6 +82,7 @@ class BEVDepth(Base3DDetector):
         depth_loss: dict | None = None,
         metric_depth_head: dict | None = None,
         canonical_bins: dict | None = None,
+        ground_cue: bool = False,
         temporal_fusion: dict | None = None,
         depth_net_sees_key_rig: bool = False,
         data_preprocessor: dict | None = None,
@@ -106,6 +111,7 @@ class BEVDepth(Base3DDetector):
             if metric_depth_head
             else None
         )
+        self.ground_cue = ground_cue
         self.bev_encoder = MODELS.build(bev_encoder)
         self.bbox_head = MODELS.build(bbox_head, default_args=dict(grid=grid))
         self.depth_loss = MODELS.build(depth_loss) if depth_loss else None
@@ -186,6 +192,8 @@ class BEVDepth(Base3DDetector):
     ) -> tuple[Tensor, Depths]:
         """One moment's BEV map ``[B, C, Y, X]`` and its depths."""
         features = self.extract_feat(images)
+        if self.ground_cue:
+            features = torch.cat([features, self._ground(rig).to(features.dtype)], dim=2)
         seen = key if self.depth_net_sees_key_rig else rig
         logits, context = self.depth_net(features, self._camera_numbers(seen))
         depths = self.estimate_depths(logits.float(), features, rig)
@@ -226,6 +234,10 @@ class BEVDepth(Base3DDetector):
         if self.canonical is not None:
             rig = canonical_rig(rig, self.canonical.focal)
         return camera_parameters(rig)[:, 0]
+
+    def _ground(self, rig: CameraRig) -> Tensor:
+        view = self.view_transform
+        return ground_scale(rig, view.u, view.v)[:, :, None] / _PIXELS_PER_METRE
 
     def _cell_depth(self, depth: Tensor) -> Tensor:
         return nearest_depth(depth, self.view_transform.stride)

@@ -251,3 +251,19 @@ def test_an_auxiliary_head_can_be_dropped_without_changing_the_boxes(small_confi
             for model in (full, dropped)
         ]
     torch.testing.assert_close(*heatmaps, rtol=0, atol=0)
+
+
+def test_the_ground_cue_tells_the_depth_net_how_high_the_camera_stands(small_config, make_batch):
+    config = small_config()
+    config["ground_cue"] = True
+    config["depth_net"].update(in_channels=33, camera_aware=False)
+    model = MODELS.build(config)
+    model.eval()
+
+    def depth(height: float):
+        batch = make_batch()
+        batch["data_samples"][0].metainfo["ego_T_cam"][..., 2, 3] = height
+        with torch.no_grad():
+            return model.test_step(batch)[0].pred_depths["bin"]
+
+    assert not torch.allclose(depth(1.5), depth(0.8))
