@@ -52,8 +52,8 @@ class Tools:
         self.train, self.test = list(train), list(test)
         self._running: set[subprocess.Popen] = set()
 
-    def call(self, command: Sequence[object], log: Path) -> tuple[str, float]:
-        """Run a tool, its output to ``log``; returns the command line and its seconds.
+    def call(self, command: Sequence[object], log: Path) -> float:
+        """Run a tool, its output to ``log``; returns the seconds it took.
 
         Raises:
             DataError: it failed; the message ends with its last line.
@@ -70,7 +70,7 @@ class Tools:
         if status:
             last = (log.read_text().strip().splitlines() or ["no output"])[-1]
             raise DataError(f"{shlex.join(words)} ended with status {status} ({log}): {last}")
-        return shlex.join(words), time.monotonic() - started
+        return time.monotonic() - started
 
     def stop(self) -> None:
         """End what still runs; the next call of the benchmark takes it up again."""
@@ -82,10 +82,9 @@ class Run:
     """One variant with one seed: its config, folder, and the entry in the results."""
 
     def __init__(
-        self, variant: Variant, seed: int, steps: int | None, work_dir: Path, tools: Tools
+        self, variant: Variant, seed: int, config: dict, work_dir: Path, tools: Tools
     ) -> None:
-        self.variant, self.seed, self.tools = variant, seed, tools
-        self.config = training_config(variant, seed, steps)
+        self.variant, self.seed, self.config, self.tools = variant, seed, config, tools
         self.hash = _hash(self.config)
         self.folder = work_dir / f"{variant.name}-seed{seed}-{self.hash[:8]}"
         self.name = f"{variant.name} seed {seed}"
@@ -97,14 +96,13 @@ class Run:
             "hash": self.hash,
             "seed": self.seed,
             "steps": self.steps,
-            "folder": str(self.folder),
             "train_wall_s": 0.0,
             "tests": {},
             **environment(),
         }
 
-    def train(self) -> tuple[str, float]:
-        """Train, or go on; returns the command and the seconds that this took."""
+    def train(self) -> float:
+        """Train, or go on; returns the seconds that this took."""
         config = self.folder / "train_config.py"
         self.folder.mkdir(parents=True, exist_ok=True)
         Config(copy.deepcopy(self.config)).dump(config)
@@ -127,13 +125,11 @@ class Run:
         path = folder / "test_config.py"
         Config(copy.deepcopy(config)).dump(path)
         checkpoint = (self.folder / "last_checkpoint").read_text().strip()
-        command, seconds = self.tools.call(
-            [*self.tools.test, path, checkpoint, "--work-dir", folder], folder / "test.txt"
-        )
+        command = [*self.tools.test, path, checkpoint, "--work-dir", folder]
+        seconds = self.tools.call(command, folder / "test.txt")
         report = json.loads((folder / "metrics.json").read_text())
         return {
             "hash": _hash(config),
-            "command": command,
             "wall_s": round(seconds, 1),
             "metrics": headline(report),
         }
@@ -152,6 +148,8 @@ class Benchmark:
         name: in the results file.
         variants, tests: the table; ``seeds`` are trained for each variant.
         steps: length of each training; None keeps each config's own.
+        common: overrides for every variant, over its own.
+        command: how to repeat this, for the results file.
         out: results file, taken up where it exists.
         work_dir: folder of the trainings.
         tools: commands that train and test.
@@ -167,15 +165,21 @@ class Benchmark:
         steps: int | None,
         out: Path,
         work_dir: Path,
+        common: Mapping | None = None,
+        command: str = "",
         tools: Tools | None = None,
         say: Callable[[str], None] = lambda line: print(line, flush=True),
     ) -> None:
         self.tools = tools or Tools()
         self.tests, self.out, self.say = tests, out, say
         # Seeds outermost: every variant has its first result before any has its second.
-        self.runs = [Run(v, s, steps, work_dir, self.tools) for s in seeds for v in variants]
+        self.runs = [
+            Run(v, s, training_config(v, s, steps, common), work_dir, self.tools)
+            for s in seeds
+            for v in variants
+        ]
         self.results = json.loads(out.read_text()) if out.is_file() else {}
-        self.results.update(benchmark=name, command=shlex.join(sys.argv))
+        self.results.update(benchmark=name, command=command)
         self.results.setdefault("runs", {})
         self._lock = threading.Lock()
         self._waiting = [run for run in self.runs if self._missing(run)]
@@ -224,15 +228,11 @@ class Benchmark:
             return
         before = run.step()
         self.say(f"{run.name}: training from step {before} of {run.steps} in {run.folder}")
-        command, seconds = run.train()
+        seconds = run.train()
         if run.steps > before:
             self._seconds_a_step.append(seconds / (run.steps - before))
         with self._lock:
-            entry.update(
-                environment(),
-                train_command=command,
-                train_wall_s=round(entry["train_wall_s"] + seconds, 1),
-            )
+            entry.update(environment(), train_wall_s=round(entry["train_wall_s"] + seconds, 1))
 
     def _entry(self, run: Run) -> dict[str, Any]:
         """This run's entry in the results; one of another config gives way."""
@@ -305,6 +305,11 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, seeds: Sequence[in
     default = REPO / "benchmarks/results" / f"{name}.json"
     parser.add_argument("--out", type=Path, default=default, help="results file")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs") / name)
+    parser.add_argument(
+        "--data",
+        default="data/synthetic",
+        help="data root of the trainings, relative to the repository (as tools/demo.sh makes it)",
+    )
     parser.add_argument("--only", help="comma-separated variants (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--steps", type=int, help="of each training (default: the config's)")
@@ -329,7 +334,15 @@ def chosen(variants: Sequence[Variant], only: str | None) -> list[Variant]:
 def run_benchmark(
     name: str, variants: Sequence[Variant], tests: Sequence[TestSet], args: argparse.Namespace
 ) -> tuple[dict[str, Any], int]:
-    """Run a benchmark from parsed options; returns its results and the exit status."""
+    """Run a benchmark from parsed options; returns its results and the exit status.
+
+    Raises:
+        DataError: an unknown variant, or the training data are not there.
+    """
+    info_file = REPO / args.data / "bevdepth_plus_infos_train.pkl"
+    if not info_file.is_file():
+        raise DataError(f"{info_file} does not exist: the first steps of tools/demo.sh make it")
+    steps = f" --steps {args.steps}" if args.steps else ""
     benchmark = Benchmark(
         name,
         chosen(variants, args.only),
@@ -338,6 +351,8 @@ def run_benchmark(
         args.steps,
         args.out,
         args.work_dir.resolve(),
+        common=dict(train_dataloader=dict(dataset=dict(data_root=f"{args.data}/"))),
+        command=f"python benchmarks/{name}.py --seeds {' '.join(map(str, args.seeds))}{steps}",
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends too
     failures = benchmark.work(args.jobs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +41,11 @@ class TestSet:
     overrides: Mapping = field(default_factory=dict)
 
     @classmethod
-    def of_root(cls, name: str, root: str | os.PathLike, **dataset: Any) -> TestSet:
-        """The validation split of a data root; ``dataset`` overrides the dataset's options."""
+    def of_root(cls, name: str, root: str, **dataset: Any) -> TestSet:
+        """The validation split of a data root; ``dataset`` overrides the dataset's options.
+
+        A relative root is relative to the repository.
+        """
         root = f"{root}/"
         return cls(
             name,
@@ -92,8 +94,12 @@ def with_steps(config: dict, steps: int) -> dict:
     return config
 
 
-def training_config(variant: Variant, seed: int, steps: int | None) -> dict:
+def training_config(
+    variant: Variant, seed: int, steps: int | None, common: Mapping | None = None
+) -> dict:
     """What ``tools/train.py`` trains: the merged config, without the validation at its end.
+
+    ``common`` overrides go over the variant's own.
 
     Raises:
         DataError: the config does not exist, or counts epochs instead of steps.
@@ -102,7 +108,7 @@ def training_config(variant: Variant, seed: int, steps: int | None) -> dict:
     if not path.is_file():
         raise DataError(f"variant {variant.name}: config {path} does not exist")
     config = Config.fromfile(path, import_custom_modules=False).to_dict()
-    config = merged(config, variant.overrides)
+    config = merged(merged(config, variant.overrides), common or {})
     if config["train_cfg"].get("by_epoch", True):
         raise DataError(f"variant {variant.name}: {path} must have train_cfg.by_epoch=False")
     if steps is not None:

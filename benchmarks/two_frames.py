@@ -7,13 +7,15 @@ is what one picture cannot show: mAVE is the measure.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from training_report import markdown, spread
 from training_runs import add_arguments, run_benchmark
 from training_variants import TestSet, Variant
+
+from bevdepth_plus.engine.launch import run_tool
 
 NAME = "two_frames"
 VARIANTS = [
@@ -38,17 +40,14 @@ def table(results: Mapping[str, Any]) -> str:
     return markdown(["", "one frame", "two frames", "change"], rows)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser, NAME, seeds=(0, 1))
-    parser.add_argument("--data", type=Path, default=Path("data/synthetic"), help="data root")
     args = parser.parse_args()
-    results, status = run_benchmark(
-        NAME, VARIANTS, [TestSet.of_root("val", args.data.resolve())], args
-    )
+    results, status = run_benchmark(NAME, VARIANTS, [TestSet.of_root("val", args.data)], args)
     print(table(results))
-    return status
+    sys.exit(status)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_tool(main)
