@@ -66,13 +66,23 @@ def pixel_and_depth(info: dict, camera: str, position: np.ndarray) -> tuple[np.n
     return pixel[:2] / max(pixel[2], 1e-6), in_camera[2]
 
 
-def peak(view: LiftSplat, rig: CameraRig, camera: int, cell: np.ndarray, depth: float):
+def peak(view: LiftSplat, rig: CameraRig, cell: np.ndarray, depth: float):
     """The BEV cell (y, x) that a feature cell (u, v) sure of its depth fills, or None."""
-    shape = (1, rig.num_cameras, view.depth_bins.num_bins, len(view.v), len(view.u))
+    shape = (1, 1, view.depth_bins.num_bins, len(view.v), len(view.u))
     one_hot = torch.zeros(shape)
-    one_hot[0, camera, view.depth_bins.index(torch.tensor(depth)), cell[1], cell[0]] = 1.0
-    filled = view(one_hot, torch.ones(1, shape[1], 1, *shape[3:]), rig)[0, 0].nonzero()
+    one_hot[0, 0, view.depth_bins.index(torch.tensor(depth)), cell[1], cell[0]] = 1.0
+    filled = view(one_hot, torch.ones(1, 1, 1, *shape[3:]), rig)[0, 0].nonzero()
     return filled[0].numpy() if len(filled) else None
+
+
+def one_camera(rig: CameraRig, index: int) -> CameraRig:
+    pick = slice(index, index + 1)
+    return CameraRig(
+        rig.intrinsics[:, :, pick],
+        rig.ego_T_cam[:, :, pick],
+        rig.image_aug[:, :, pick],
+        rig.bev_aug,
+    )
 
 
 def peak_of(view: LiftSplat, sample: dict, rig: CameraRig, frame: int, info: dict, position):
@@ -83,7 +93,7 @@ def peak_of(view: LiftSplat, sample: dict, rig: CameraRig, frame: int, info: dic
         inside = (pixel >= 0).all() and (pixel < IMAGE_SIZE[::-1]).all()
         if inside and 2 <= depth < FARTHEST:
             cell = (pixel // STRIDE).astype(int)
-            return peak(view, rig.frame(frame), index, cell, depth)
+            return peak(view, one_camera(rig.frame(frame), index), cell, depth)
     return None
 
 
