@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import platform
-import shlex
 import signal
 import subprocess
 import sys
@@ -69,7 +68,7 @@ class Tools:
             self._running.discard(process)
         if status:
             last = (log.read_text().strip().splitlines() or ["no output"])[-1]
-            raise DataError(f"{shlex.join(words)} ended with status {status} ({log}): {last}")
+            raise DataError(f"status {status}: {last} (whole output: {log})")
         return time.monotonic() - started
 
     def stop(self) -> None:

@@ -88,7 +88,8 @@ def with_steps(config: dict, steps: int) -> dict:
     for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
         for key in ("begin", "end", "T_max"):
             if key in scheduler:
-                scheduler[key] = round(scheduler[key] * steps / before)
+                least = 0 if key == "begin" else 1
+                scheduler[key] = max(least, round(scheduler[key] * steps / before))
         if "milestones" in scheduler:
             scheduler["milestones"] = [round(m * steps / before) for m in scheduler["milestones"]]
     return config
