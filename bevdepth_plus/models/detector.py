@@ -17,6 +17,7 @@ from bevdepth_plus.geometry.ground import ground_scale
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth_net import camera_parameters
+from bevdepth_plus.models.flip_average import FlipAverage, HeadOutputs
 from bevdepth_plus.models.metric_depth_head import MetricDepth, bin_log_prior, key_focal
 
 _COARSEST_STRIDE = 32  # of the image backbone's last level
@@ -66,6 +67,7 @@ class BEVDepth(Base3DDetector):
             hold more than one frame.
         depth_net_sees_key_rig: past frames go through DepthNet with the key frame's camera
             parameters, as in the public code; only for converted checkpoints.
+        test_time_flips: mirrors to predict with, ``image``, ``x``, ``y`` of :class:`FlipAverage`.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class BEVDepth(Base3DDetector):
         ground_cue: bool = False,
         temporal_fusion: dict | None = None,
         depth_net_sees_key_rig: bool = False,
+        test_time_flips: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -117,6 +120,7 @@ class BEVDepth(Base3DDetector):
         self.depth_loss = MODELS.build(depth_loss) if depth_loss else None
         self.temporal_fusion = MODELS.build(temporal_fusion) if temporal_fusion else None
         self.depth_net_sees_key_rig = depth_net_sees_key_rig
+        self.flip_average = FlipAverage(grid, **(test_time_flips or {}))
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:
         """Detection and depth losses of a batch."""
@@ -143,22 +147,23 @@ class BEVDepth(Base3DDetector):
         ``gt_depth`` is the nearest depth of each feature cell.
         """
         rig = self._rig(batch_data_samples)
-        bev, depths = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
-        boxes = self.bbox_head.predict([bev], batch_data_samples)
+        images = self._frames(batch_inputs_dict["img"], rig)
+        bev, depths = self.forward_bev(images, rig)
+        maps = self.flip_average(self.bbox_head([bev]), self._head_maps, images, rig)
+        boxes = self.bbox_head.predict_by_feat(maps, [s.metainfo for s in batch_data_samples])
         samples = self.add_pred_to_datasample(batch_data_samples, boxes)
-        maps = self._depth_maps(depths)
+        depth_maps = self._depth_maps(depths)
         if "depth" in batch_inputs_dict:
             labels = self._cell_depth(batch_inputs_dict["depth"])
         for index, sample in enumerate(samples):
-            sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
+            sample.pred_depths = {name: depth[index] for name, depth in depth_maps.items()}
             if "depth" in batch_inputs_dict:
                 sample.gt_depth = labels[index]
         return samples
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]):
         rig = self._rig(batch_data_samples)
-        bev, _ = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
-        return self.bbox_head([bev])
+        return self._head_maps(self._frames(batch_inputs_dict["img"], rig), rig)
 
     def extract_feat(self, batch_inputs: Tensor) -> Tensor:
         """Image features ``[B, N, C, H/s, W/s]`` of images ``[B, N, 3, H, W]``."""
@@ -217,6 +222,9 @@ class BEVDepth(Base3DDetector):
             return Depths(bins, metric)
         prior = bin_log_prior(metric, self.bins, features.shape[-2:])
         return Depths(bins, metric, (logits + prior).softmax(dim=2))
+
+    def _head_maps(self, images: Tensor, rig: CameraRig) -> HeadOutputs:
+        return self.bbox_head([self.forward_bev(images, rig)[0]])
 
     def _rig(self, samples: list[Det3DDataSample]) -> CameraRig:
         metas = [sample.metainfo for sample in samples]
