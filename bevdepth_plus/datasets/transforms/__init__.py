@@ -2,6 +2,7 @@
 
 from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
 from bevdepth_plus.datasets.transforms.camera_coverage import DropUncoveredBoxes
+from bevdepth_plus.datasets.transforms.dense_depth import LoadDenseDepth
 from bevdepth_plus.datasets.transforms.drop_cameras import DropCameras
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
@@ -14,6 +15,7 @@ __all__ = [
     "DropUncoveredBoxes",
     "ImageAugmentation",
     "LidarDepthMaps",
+    "LoadDenseDepth",
     "LoadLidarPoints",
     "LoadMultiViewImages",
     "PackBEVInputs",

@@ -24,22 +24,32 @@ def read_image(path: str) -> np.ndarray:
     Raises:
         DataError: If the file is missing, truncated or no image.
     """
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except (FileNotFoundError, IsADirectoryError):
-        raise DataError(
-            f"image {path} does not exist; check data_root and data_prefix, or fetch it again"
-        ) from None
-    if _is_truncated(content):
-        raise DataError(
-            f"image {path} is truncated ({content.size} bytes, no end mark); fetch it again"
-        )
+    content = read_bytes(path, "image")
     # Images are used as calibrated: a rotation stored in EXIF must not be applied.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(content, flags) if content.size else None
     if image is None:
         raise DataError(f"image {path} cannot be decoded ({content.size} bytes); fetch it again")
     return image
+
+
+def read_bytes(path: str, kind: str) -> np.ndarray:
+    """A JPEG's or PNG's bytes, uint8; ``kind`` is what messages call the file.
+
+    Raises:
+        DataError: If the file is missing or truncated.
+    """
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except (FileNotFoundError, IsADirectoryError):
+        raise DataError(
+            f"{kind} {path} does not exist; check data_root and data_prefix, or fetch it again"
+        ) from None
+    if _is_truncated(content):
+        raise DataError(
+            f"{kind} {path} is truncated ({content.size} bytes, no end mark); fetch it again"
+        )
+    return content
 
 
 @TRANSFORMS.register_module()

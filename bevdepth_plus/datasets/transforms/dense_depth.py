@@ -1,0 +1,99 @@
+"""Dense depth pictures as the teacher of depth, in place of LiDAR."""
+
+from __future__ import annotations
+
+from os import path as osp
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from bevdepth_plus.datasets.transforms.load_images import read_bytes
+from bevdepth_plus.errors import DataError
+
+
+def read_depth(path: str, unit: float) -> np.ndarray:
+    """Reads one 16-bit depth picture whose steps are ``unit`` metres.
+
+    Returns:
+        float32 [H, W], metres, 0 where depth is unknown.
+
+    Raises:
+        DataError: If the file is missing, truncated, or no picture of one 16-bit channel.
+    """
+    content = read_bytes(path, "depth picture")
+    steps = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    if steps is None:
+        raise DataError(
+            f"depth picture {path} cannot be decoded ({content.size} bytes); fetch it again"
+        )
+    if steps.dtype != np.uint16 or steps.ndim != 2:
+        raise DataError(
+            f"depth picture {path} must have one channel of 16 bits, got shape {steps.shape} of "
+            f"{steps.dtype}; write it as a 16-bit grey PNG"
+        )
+    return steps.astype(np.float32) * np.float32(unit)
+
+
+def warp_nearest(
+    values: np.ndarray,  # [H, W]
+    matrix: np.ndarray,  # [3, 3], raw pixels -> pixels of the result, the last row 0 0 1
+    size: tuple[int, int],  # height, width of the result
+) -> np.ndarray:
+    """The raw value at each pixel's centre, nothing interpolated; 0 outside the raw picture.
+
+    Between a car's depth and the wall's behind it there is none that anything has.
+    """
+    height, width = size
+    inverse = np.linalg.inv(matrix)
+    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    raw_columns = np.floor(inverse[0, 0] * columns + inverse[0, 1] * rows + inverse[0, 2])
+    raw_rows = np.floor(inverse[1, 0] * columns + inverse[1, 1] * rows + inverse[1, 2])
+    inside = (raw_columns >= 0) & (raw_columns < values.shape[1])
+    inside &= (raw_rows >= 0) & (raw_rows < values.shape[0])
+    warped = np.zeros(size, dtype=values.dtype)
+    warped[inside] = values[raw_rows[inside].astype(np.int64), raw_columns[inside].astype(np.int64)]
+    return warped
+
+
+@TRANSFORMS.register_module()
+class LoadDenseDepth(BaseTransform):
+    """Loads the key frame's depth pictures as ``depth_maps`` [N, H, W], in the network's pixels.
+
+    It takes the place of ``LoadLidarPoints`` and ``LidarDepthMaps``, behind the image augmentation.
+    The picture of ``ROOT/samples/CAMERA/NAME.jpg`` is ``ROOT/FOLDER/CAMERA/NAME.png``, of the
+    image's size: 16 bits, depth along the optical axis, 0 where it is unknown.
+    ``tools/make_synthetic_nuscenes.py --depth`` writes them.
+
+    Args:
+        folder: Folder of the pictures below the data root.
+        unit: Metres a step.
+    """
+
+    def __init__(self, folder: str = "depth", unit: float = 0.01) -> None:
+        self.folder = folder
+        self.unit = unit
+
+    def transform(self, results: dict) -> dict:
+        cameras = range(len(results["cam_names"]))
+        return {**results, "depth_maps": np.stack([self._map(results, n) for n in cameras])}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(folder={self.folder!r}, unit={self.unit})"
+
+    def _map(self, results: dict, camera: int) -> np.ndarray:
+        path = self._path(results["img_path"][camera])
+        depth = read_depth(path, self.unit)
+        if depth.shape != tuple(results["raw_shape"][camera]):
+            raise DataError(
+                f"depth picture {path} is {depth.shape}, its image {results['raw_shape'][camera]} "
+                "pixels high and wide; both must have one size"
+            )
+        size = results["img"][camera].shape[:2]
+        return warp_nearest(depth, results["image_aug"][0, camera], size)
+
+    def _path(self, image: str) -> str:
+        folder, name = osp.split(image)
+        samples, camera = osp.split(folder)
+        return osp.join(osp.dirname(samples), self.folder, camera, osp.splitext(name)[0] + ".png")
