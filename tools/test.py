@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.engine.launch import load_config, load_weights_from, run_tool
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.models.flip_average import every_flip
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,6 +20,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--work-dir", help="where metrics.json and logs go")
     parser.add_argument("--submission", help="also write the leaderboard's result file here")
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="average over mirrored images and BEV frames (8 passes instead of 1)",
+    )
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
     )
@@ -32,7 +40,24 @@ def main() -> None:
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     load_weights_from(cfg, args.checkpoint)
     cfg.test_evaluator.update(out_dir=cfg.work_dir, submission=args.submission)
+    if not has_ground_truth(cfg.test_evaluator.ann_file):
+        only_format(cfg)
+    if args.tta:
+        cfg.model.setdefault("test_time_flips", every_flip(cfg.model.grid))
     Runner.from_cfg(cfg).test()
+
+
+def has_ground_truth(ann_file: str) -> bool:
+    return any(info.get("instances") for info in read_info_file(ann_file)["data_list"])
+
+
+def only_format(cfg: Config) -> None:
+    if cfg.test_evaluator.submission is None:
+        raise DataError(
+            f"{cfg.test_evaluator.ann_file} has no ground truth to score; add --submission "
+            "RESULTS.json to write the result file for the leaderboard"
+        )
+    cfg.test_evaluator.format_only = True
 
 
 if __name__ == "__main__":

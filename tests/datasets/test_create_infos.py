@@ -222,3 +222,19 @@ def test_a_test_split_without_annotations_has_samples_without_objects(tables):
     assert written.name == "bevdepth_plus_infos_test.pkl"
     infos = read_info_file(written)["data_list"]
     assert len(infos) == 3 and all(info["instances"] == [] for info in infos)
+
+
+def test_a_version_without_annotations_has_samples_without_objects(tables):
+    for scene, name in zip(
+        tables.rows["scene"], ("scene-0077", "scene-0078", "scene-0079"), strict=True
+    ):
+        scene["name"] = name
+    tables.rows["sample_annotation"], tables.rows["instance"] = [], []
+    tables.write()
+    (tables.root / "v1.0-mini").rename(tables.root / "v1.0-test")
+    (path,) = create_info_files(tables.root, "v1.0-test", progress=False)
+    assert path.name == "bevdepth_plus_infos_test.pkl"
+    infos = read_info_file(path)["data_list"]
+    assert len(infos) == 9
+    assert all(info["instances"] == [] and info["bike_racks"] == [] for info in infos)
+    assert {info["scene_name"] for info in infos} == {"scene-0077", "scene-0078", "scene-0079"}
