@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from bevdepth_plus.datasets.calibration import check_sample
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.datasets.transforms.load_images import read_image
 from bevdepth_plus.engine.launch import run_tool
+from bevdepth_plus.visualization.calibration_page import draw_calibration, scene_of_info
+
+NUM_OVERLAYS = 4
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,22 +22,45 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--images", default="samples/{camera}", help="image folders beside the info file"
     )
+    parser.add_argument(
+        "--points", default="samples/LIDAR_TOP", help="LiDAR folder beside the info file"
+    )
     parser.add_argument("--every", type=int, default=40, help="look at every so many samples")
+    parser.add_argument(
+        "--overlays",
+        type=Path,
+        metavar="DIR",
+        help=f"draw LiDAR points and boxes over the images of {NUM_OVERLAYS} samples",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    infos = read_info_file(args.infos)["data_list"][:: max(1, args.every)]
+    content = read_info_file(args.infos)
+    infos = content["data_list"][:: max(1, args.every)]
     problems = []
     for info in infos:
         sizes = {}
         for name, camera in info["images"].items():
-            folder = args.infos.parent / args.images.format(camera=name)
-            sizes[name] = read_image(str(folder / camera["img_path"])).shape[1::-1]
+            path = args.infos.parent / args.images.format(camera=name) / camera["img_path"]
+            sizes[name] = read_image(str(path)).shape[1::-1]
         problems += check_sample(info, sizes)
     print("\n".join([*problems, f"{len(infos)} samples looked at, {len(problems)} problems"]))
+    if args.overlays is not None:
+        count = min(NUM_OVERLAYS, len(infos))
+        for index in range(count):
+            info = infos[index * len(infos) // count]
+            draw_overlay(info, content["metainfo"]["categories"], args)
+        print(f"overlays in {args.overlays}")
     sys.exit(1 if problems else 0)
+
+
+def draw_overlay(info: Mapping, categories: Mapping[str, int], args: argparse.Namespace) -> None:
+    root = args.infos.parent
+    folders = {name: str(root / args.images.format(camera=name)) for name in info["images"]}
+    scene, truth = scene_of_info(info, categories, folders, str(root / args.points))
+    draw_calibration(scene, truth).save(args.overlays / f"{info['token']}.png")
 
 
 if __name__ == "__main__":

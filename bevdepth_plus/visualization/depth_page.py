@@ -44,20 +44,25 @@ def draw_depth(
     stacked = [row for row in rows for _ in kinds]
     places, top = row_places(stacked, style.PAGE_WIDTH, top=style.GAP)
     page = Page(style.PAGE_WIDTH, round(top + BAR_HEIGHT))
-    scale = ScalarMappable(LogNorm(*DEPTH_RANGE), matplotlib.colormaps[style.DEPTH_COLOURS])
+    scale = depth_scale()
     for index, (row, row_of_places) in enumerate(zip(stacked, places, strict=True)):
         kind = kinds[index % len(kinds)]
         for camera, place in zip(row, row_of_places, strict=True):
             axes = page.panel(*place, name=f"{camera.name} {kind}")
             show_image(axes, camera)
             if kind == "LiDAR":
-                _draw_points(axes, scene, camera, scale)
+                draw_points(axes, scene, camera, scale)
             else:
                 n = scene.cameras.index(camera)
                 _draw_map(axes, camera, pred_depths[kind][n], image_aug[n], network_size, scale)
             write_corner(axes, f"{camera.name}, {kind} depth")
-    _draw_bar(page, top, scale)
+    draw_bar(page, top, scale)
     return page
+
+
+def depth_scale() -> ScalarMappable:
+    """The colours of depth, one scale for all pictures."""
+    return ScalarMappable(LogNorm(*DEPTH_RANGE), matplotlib.colormaps[style.DEPTH_COLOURS])
 
 
 def place_in_image(
@@ -85,7 +90,8 @@ def place_in_image(
     return np.where(inside, cells[index[..., 1], index[..., 0]], np.nan)
 
 
-def _draw_points(axes: Axes, scene: Scene, camera: Camera, scale: ScalarMappable) -> None:
+def draw_points(axes: Axes, scene: Scene, camera: Camera, scale: ScalarMappable) -> None:
+    """LiDAR points over a camera's image, coloured by their depth."""
     pixels, depth = project_points(scene.points, camera)
     order = np.argsort(-depth, kind="stable")  # near points over far ones
     axes.scatter(
@@ -120,7 +126,8 @@ def _draw_map(
     axes.set(xlim=(0, width), ylim=(height, 0))
 
 
-def _draw_bar(page: Page, top: float, scale: ScalarMappable) -> None:
+def draw_bar(page: Page, top: float, scale: ScalarMappable) -> None:
+    """The legend of the colours, below ``top``."""
     side = page.width * 0.25
     axes = page.panel(side, top + 8, page.width - 2 * side, 16, name="scale")
     bar = page.figure.colorbar(scale, cax=axes, orientation="horizontal")

@@ -1,0 +1,61 @@
+"""Does a calibration hold? LiDAR points and boxes over every image, straight from an info file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from bevdepth_plus.datasets.sample_record import link_frames, parse_sample
+from bevdepth_plus.geometry.boxes import transform_boxes
+from bevdepth_plus.visualization import style
+from bevdepth_plus.visualization.camera_view import draw_camera
+from bevdepth_plus.visualization.depth_page import BAR_HEIGHT, depth_scale, draw_bar, draw_points
+from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
+from bevdepth_plus.visualization.load import load_scene
+from bevdepth_plus.visualization.scene import Boxes, Scene
+
+
+def draw_calibration(scene: Scene, truth: Boxes) -> Page:
+    """All cameras with LiDAR points, coloured by depth, and boxes over them."""
+    rows = camera_rows(scene.cameras)
+    places, top = row_places(rows, style.PAGE_WIDTH, top=style.GAP)
+    page = Page(style.PAGE_WIDTH, round(top + BAR_HEIGHT))
+    scale = depth_scale()
+    for row, row_of_places in zip(rows, places, strict=True):
+        for camera, place in zip(row, row_of_places, strict=True):
+            axes = page.panel(*place, name=camera.name)
+            draw_camera(axes, camera, truth)
+            draw_points(axes, scene, camera, scale)
+    draw_bar(page, top, scale)
+    return page
+
+
+def scene_of_info(
+    info: Mapping,
+    categories: Mapping[str, int],
+    camera_folders: Mapping[str, str],
+    lidar_folder: str,
+) -> tuple[Scene, Boxes]:
+    """One sample of an info file as it was taken, and the boxes that a sensor hit, ego frame.
+
+    Args:
+        info: An entry of ``data_list``.
+        categories: ``metainfo.categories``, name -> label; objects of label -1 are left out.
+        camera_folders: Folder of each camera's images.
+        lidar_folder: Folder of the point clouds.
+
+    Raises:
+        DataError: a calibration is unusable, or a file is missing or broken.
+    """
+    labels = {label: label for label in (-1, *categories.values())}
+    record = parse_sample(info, list(info["images"]), labels, camera_folders, lidar_folder)
+    shown = (record["labels"] >= 0) & (record["num_points"] > 0)
+    boxes = transform_boxes(
+        torch.from_numpy(record["boxes"][shown]), torch.from_numpy(record["lidar2ego"])
+    )
+    name_of = {label: name for name, label in categories.items()}
+    names = tuple(name_of[label] for label in record["labels"][shown])
+    num_features = info["lidar_points"].get("num_pts_feats", 5)
+    scene = load_scene(link_frames(record, {}, num_frames=1), num_features=num_features)
+    return scene, Boxes(boxes.numpy(), names)
