@@ -7,9 +7,9 @@ import os
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 
-from bevdepth_plus.engine.launch import load_config, load_weights_from, run_tool
+from bevdepth_plus.engine.launch import load_config, load_weights_from, resume_from_last, run_tool
+from bevdepth_plus.engine.runner import SurvivingRunner
 from bevdepth_plus.errors import DataError
 
 
@@ -44,11 +44,12 @@ def main() -> None:
         enable_amp(cfg)
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
-    if args.resume:
+    if args.resume == "auto":
+        resume_from_last(cfg)
+    elif args.resume:
+        load_weights_from(cfg, args.resume)
         cfg.resume = True
-        if args.resume != "auto":
-            load_weights_from(cfg, args.resume)
-    Runner.from_cfg(cfg).train()
+    SurvivingRunner.from_cfg(cfg).train()
 
 
 def enable_amp(cfg: Config) -> None:

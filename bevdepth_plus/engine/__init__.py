@@ -2,5 +2,12 @@
 
 from bevdepth_plus.engine.autocast import AutocastOptimWrapper
 from bevdepth_plus.engine.hooks import MatchingCheckpointHook, NonFiniteLossHook, RandomStateHook
+from bevdepth_plus.engine.runner import SurvivingRunner
 
-__all__ = ["AutocastOptimWrapper", "MatchingCheckpointHook", "NonFiniteLossHook", "RandomStateHook"]
+__all__ = [
+    "AutocastOptimWrapper",
+    "MatchingCheckpointHook",
+    "NonFiniteLossHook",
+    "RandomStateHook",
+    "SurvivingRunner",
+]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
+from bevdepth_plus.engine.draws import seed_step
 from bevdepth_plus.errors import DataError, TrainingError
 
 
@@ -66,31 +68,41 @@ def check_weights_fit(model: nn.Module, checkpoint: Mapping) -> None:
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Keep torch's random state in checkpoints, so that a resumed run draws what the other drew.
+    """Make a resumed run draw what the other drew, and go on in the middle of an epoch.
 
-    mmengine restores weights, optimizer and schedule, and skips the data already seen; dropout
-    would still draw other numbers.
+    Each step's draws (dropout, sampled pixels) get a seed of their own, see ``draws``. Where
+    checkpoints are counted in steps and the loop in epochs, a resumed run leaves out the samples
+    that the epoch has seen; needs ``SurvivingRunner``. The iteration loop reads over the samples
+    already seen by itself.
     """
 
-    _KEY = "torch_random_state"
+    _KEY = "samples_seen_in_epoch"
 
     def __init__(self) -> None:
-        self._to_restore: dict | None = None
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint[self._KEY] = dict(cpu=torch.get_rng_state(), cuda=cuda)
+        self._seen = 0  # of this epoch, by all ranks
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if runner._resume:
-            self._to_restore = checkpoint.get(self._KEY)
+        if runner._resume and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._seen = checkpoint.get(self._KEY, 0)
+            if self._seen:
+                runner.train_dataloader.sampler.skip = self._seen
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        if self._to_restore is None:
-            return
-        torch.set_rng_state(self._to_restore["cpu"].cpu())
-        if self._to_restore["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._to_restore["cuda"]])
-        self._to_restore = None
+        seed_step(runner.seed, runner.iter)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        self._seen += len(data_batch["data_samples"]) * get_world_size()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._seen = 0
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint[self._KEY] = self._seen

@@ -46,6 +46,22 @@ def load_weights_from(cfg: Config, checkpoint: str) -> None:
     cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="MatchingCheckpointHook")]
 
 
+def resume_from_last(cfg: Config) -> None:
+    """Have the runner go on from the last whole checkpoint in its work dir, if there is one.
+
+    A run killed while it saved leaves a checkpoint, or mmengine's note of the last one, cut off.
+    """
+    work_dir = Path(cfg.work_dir)
+    note = work_dir / "last_checkpoint"
+    noted = [Path(note.read_text().strip())] if note.is_file() else []
+    found = [*work_dir.glob("iter_*.pth"), *work_dir.glob("epoch_*.pth")]
+    newest_first = sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    whole = [str(path) for path in (*noted, *newest_first) if zipfile.is_zipfile(path)]
+    if whole:
+        load_weights_from(cfg, whole[0])
+        cfg.resume = True
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Call a tool's ``main``; errors a user can mend end in one line and exit status 2."""
     allow_mmengine_checkpoints()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from bevdepth_plus.datasets.create_infos import create_info_files
 
 REPO = Path(__file__).resolve().parents[2]
+STREAMS = ("stdout", "stderr")
 
 TINY = """
 _base_ = [
@@ -74,17 +77,61 @@ def tiny_config(synthetic_root, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_tool():
+def run_processes(tmp_path_factory):
+    """``run_processes([(argv, env), ...], timeout)``: Python scripts at the same time.
+
+    Each is a process of its own; they share the import of the plugin, see ``prefork.py``.
+    """
+    folder = tmp_path_factory.mktemp("processes")
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("prefork.py"))],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=REPO,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    numbers = itertools.count()
+
+    def run(commands: list[tuple[list, dict]], timeout: float) -> list[subprocess.CompletedProcess]:
+        processes = [
+            dict(
+                argv=[str(part) for part in argv],
+                env=env,
+                stdout=str(folder / f"{number}.out"),
+                stderr=str(folder / f"{number}.err"),
+            )
+            for (argv, env), number in zip(commands, numbers, strict=False)
+        ]
+        server.stdin.write(json.dumps(dict(processes=processes, timeout=timeout)) + "\n")
+        server.stdin.flush()
+        statuses = json.loads(server.stdout.readline())
+        return [
+            subprocess.CompletedProcess(
+                process["argv"], status, *(Path(process[s]).read_text() for s in STREAMS)
+            )
+            for process, status in zip(processes, statuses, strict=True)
+        ]
+
+    yield run
+    server.stdin.close()
+    server.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def run_tool(run_processes):
     """``run_tool("train.py", ...)``: one tool in its own process, one thread."""
 
-    def run(tool: str, *args: object, timeout: float = 240) -> subprocess.CompletedProcess:
-        command = [REPO / "tools" / tool, *args]
+    def run(
+        tool: str, *args: object, timeout: float = 240, env: dict | None = None
+    ) -> subprocess.CompletedProcess:
+        command = [str(REPO / "tools" / tool), *map(str, args)]
         if tool.endswith(".py"):
-            command.insert(0, sys.executable)
+            return run_processes([(command, env or {})], timeout)[0]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
-            [str(part) for part in command],
-            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            command,
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **(env or {})},
             cwd=REPO,
             capture_output=True,
             text=True,

@@ -1,0 +1,60 @@
+"""Starts tools in processes of their own that share one import of the plugin (it takes seconds).
+
+A request is one JSON line: a timeout and the processes' argv, env, stdout and stderr (two paths).
+Each runs ``argv[0]`` as ``python argv...`` would. The answer is a line with their exit statuses:
+negative for a signal, "timeout" for one that had to be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+import time
+
+import mmengine.runner  # noqa: F401
+
+import bevdepth_plus.plugin  # noqa: F401
+
+
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        pids = []
+        for process in request["processes"]:
+            pids.append(os.fork())
+            if not pids[-1]:
+                become(**process)
+                return
+        print(json.dumps(wait(pids, time.monotonic() + request["timeout"])), flush=True)
+
+
+def become(argv: list[str], env: dict[str, str], stdout: str, stderr: str) -> None:
+    os.setsid()
+    for stream, path in enumerate((os.devnull, stdout, stderr)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
+    os.environ.update(env)
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name="__main__")
+
+
+def wait(pids: list[int], deadline: float) -> list[int | str]:
+    statuses: dict[int, int | str] = {}
+    while len(statuses) < len(pids):
+        for pid in pids:
+            if pid in statuses:
+                continue
+            late = time.monotonic() > deadline
+            if late:
+                os.killpg(pid, signal.SIGKILL)
+            done, status = os.waitpid(pid, 0 if late else os.WNOHANG)
+            if done:
+                statuses[pid] = "timeout" if late else os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    return [statuses[pid] for pid in pids]
+
+
+if __name__ == "__main__":
+    main()
