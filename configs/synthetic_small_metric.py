@@ -8,10 +8,7 @@ model = dict(
         in_channels=_base_.model.depth_net.in_channels,
         mid_channels=64,
         canonical_focal=280.0,  # the side and front cameras' at this image size
-        losses=dict(
-            silog=dict(type="SILogLoss", loss_weight=2.0),
-            l1=dict(type="DepthL1Loss", loss_weight=0.1),
-        ),
+        losses=dict(silog=dict(type="SILogLoss")),
         fuse=True,
     ),
 )

@@ -63,7 +63,8 @@ class MetricDepthHead(nn.Module):
         depth_range: canonical depths that can be predicted, metres.
         losses: name -> config of a loss called ``loss(pred, target, mask, intrinsics)``; they
             compare metric depth in the true camera.
-        confidence_weight: weight of the loss that teaches the spread, not the depth.
+        likelihood_weight: weight of :func:`laplace_loss`, which teaches the spread, and depth by its
+            error relative to that.
         fuse: the depth sharpens DepthNet's bins, see :func:`bin_log_prior`.
         focal_weight: weight of the loss of a branch that estimates the focal length, for images
             without calibration; None leaves the branch out.
@@ -78,7 +79,7 @@ class MetricDepthHead(nn.Module):
         stride: int = 16,
         upsample: int = 1,
         depth_range: tuple[float, float] = (0.5, 200.0),
-        confidence_weight: float = 0.1,
+        likelihood_weight: float = 1.0,
         fuse: bool = False,
         focal_weight: float | None = None,
     ) -> None:
@@ -92,7 +93,7 @@ class MetricDepthHead(nn.Module):
         self.canonical_focal = canonical_focal
         self.stride = stride // upsample
         self.log_range = tuple(math.log(depth) for depth in depth_range)
-        self.confidence_weight = confidence_weight
+        self.likelihood_weight = likelihood_weight
         self.focal_weight = focal_weight
         self.fuse = fuse
         self.trunk = nn.Sequential(
@@ -151,14 +152,14 @@ class MetricDepthHead(nn.Module):
         depth: Tensor,  # [B, N, H, W], metres, network pixels, 0 = none
         rig: CameraRig,  # one frame
     ) -> dict[str, Tensor]:
-        """The chosen losses, the confidence's, and the focal branch's if there is one."""
+        """The chosen losses, the likelihood, and the focal branch's if there is one."""
         target = nearest_depth(depth, self.stride)
         maps = [x.flatten(0, 1)[:, None] for x in (metric.depth, target, target > 0)]
         intrinsics = self._cell_intrinsics(rig).flatten(0, 1)
         losses = {
             f"loss_metric_{name}": loss(*maps, intrinsics) for name, loss in self.losses.items()
         }
-        losses["loss_metric_confidence"] = self.confidence_weight * spread_loss(metric, target)
+        losses["loss_metric_likelihood"] = self.likelihood_weight * laplace_loss(metric, target)
         if metric.log_focal_ratio is not None:
             true = (key_focal(rig) / self.canonical_focal).log()
             error = (metric.log_focal_ratio - true).abs().mean()
@@ -176,16 +177,20 @@ def key_focal(rig: CameraRig) -> Tensor:
     return effective_focal(rig.intrinsics[:, 0], rig.image_aug[:, 0])
 
 
-def spread_loss(
+def laplace_loss(
     metric: MetricDepth,
     target: Tensor,  # [B, N, H, W], metres, 0 = none
 ) -> Tensor:
-    """Negative log-likelihood of the depth's error under a Laplace distribution of the spread.
+    """Negative log-likelihood of log depth under a Laplace distribution of the head's spread.
 
-    The depth itself gets no gradient: it is taught by the losses chosen for it.
+    For depth it is an absolute logarithmic error that counts more where the head is sure; for the
+    spread it is least where that is the mean error.
+
+    Returns:
+        A float32 scalar, less than 0 for small errors; 0 with gradient without any target.
     """
     valid = target > 0
-    error = (metric.depth.detach().log() - torch.where(valid, target, 1.0).log()).abs()
+    error = (metric.depth.log() - torch.where(valid, target, 1.0).log()).abs()
     return masked_mean(error / metric.spread + metric.spread.log(), valid)
 
 

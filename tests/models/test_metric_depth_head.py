@@ -15,7 +15,7 @@ from bevdepth_plus.models.metric_depth_head import (
     MetricDepthHead,
     bin_log_prior,
     key_focal,
-    spread_loss,
+    laplace_loss,
 )
 
 LOSSES = dict(
@@ -107,16 +107,19 @@ def test_the_spread_is_least_costly_where_it_is_the_mean_error():
     target = torch.tensor([[[[10.0, 10.0]]]])
     depth = torch.tensor([[[[10.0 * math.exp(0.1), 10.0 * math.exp(0.3)]]]])
     costs = {
-        spread: spread_loss(MetricDepth(depth, torch.full_like(depth, spread), None), target)
+        spread: laplace_loss(MetricDepth(depth, torch.full_like(depth, spread), None), target)
         for spread in (0.1, 0.2, 0.4)
     }
     assert min(costs, key=costs.get) == 0.2
 
 
-def test_the_spread_does_not_teach_the_depth():
-    found = metric_depth(12.0, 0.1)
-    spread_loss(found, torch.full((1, 1, 1, 1), 10.0)).backward()
-    assert found.depth.grad is None and found.spread.grad.abs().sum() > 0
+def test_a_sure_depth_is_drawn_harder_to_the_target():
+    pulls = []
+    for spread in (0.1, 0.5):
+        found = metric_depth(12.0, spread)
+        laplace_loss(found, torch.full((1, 1, 1, 1), 10.0)).backward()
+        pulls.append(found.depth.grad.item())
+    assert pulls[0] > pulls[1] > 0
 
 
 def test_confidence_is_the_probability_of_an_error_below_a_quarter():
@@ -212,7 +215,7 @@ def test_fused_depth_trains_every_part_and_is_reported(small_config, make_batch)
     model = MODELS.build(config).train()
     data = model.data_preprocessor(make_batch(cameras=2), training=True)
     losses = model(**data, mode="loss")
-    assert {"loss_depth_fused", "loss_metric_silog", "loss_metric_confidence"} < set(losses)
+    assert {"loss_depth_fused", "loss_metric_silog", "loss_metric_likelihood"} < set(losses)
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters())
     model.eval()
