@@ -1,0 +1,150 @@
+"""A model that moves to another vehicle: python benchmarks/new_rig.py [--steps N]
+
+Trained on the synthetic scenes of ``tools/demo.sh`` (nuScenes' six cameras), tested without any
+retraining on the same scenes shot by other rigs of ``configs/rigs``: other focal lengths, and five
+cameras at other heights and angles. The test sets are rendered where they are missing. Writes
+results as JSON, a Markdown table beside it, and a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from new_rig_figure import draw
+from new_rig_view import perfect_score
+from training_report import markdown, spread
+from training_runs import add_arguments, run_benchmark
+from training_variants import REPO, TestSet, Variant
+
+from bevdepth_plus.engine.launch import run_tool
+from bevdepth_plus.evaluation.submission import write_json_atomically
+
+NAME = "new_rig"
+SAME = "nuscenes"
+# Test rig -> what else its rendering and its dataset need. Six cameras as the training images.
+SIX = ("--image-size", "512", "288")
+RIGS: dict[str, tuple[tuple[str, ...], dict]] = {
+    SAME: (SIX, {}),
+    "nuscenes_f0.7": (SIX, {}),
+    "nuscenes_f1.4": (SIX, {}),
+    "five_cameras": ((), dict(camera_names=None)),  # its own image sizes, its own names
+}
+LABELS = {
+    SAME: "same rig",
+    "nuscenes_f0.7": "focal x 0.7",
+    "nuscenes_f1.4": "focal x 1.4",
+    "five_cameras": "five cameras",
+}
+
+PLAIN = "configs/synthetic_small.py"
+METRIC = "configs/synthetic_small_metric.py"
+# Canonical images: every camera resized to the focal length of the front and side cameras.
+CANONICAL = {1: dict(canonical_focal=280.0)}
+VARIANTS = [
+    Variant("lift_splat", PLAIN, dict(model=dict(depth_net=dict(camera_aware=False)))),
+    Variant("bevdepth", PLAIN),
+    Variant("metric_label", METRIC, dict(model=dict(metric_depth_head=dict(fuse=False)))),
+    Variant(
+        "image_cstm",
+        PLAIN,
+        dict(
+            train_dataloader=dict(dataset=dict(pipeline=CANONICAL)),
+            test_dataloader=dict(dataset=dict(pipeline=CANONICAL)),
+        ),
+    ),
+    Variant("fused", METRIC),
+]
+
+
+def make_test_set(root: Path, rig: str) -> None:
+    """Render the demo's validation scenes by a rig; what is there is kept."""
+    folder = root / rig
+    if (REPO / folder / "bevdepth_plus_infos_val.pkl").is_file():
+        return
+    version = ("--version", "v1.0-trainval")
+    scenes = ("--train-scenes", "1", "--val-scenes", "10", "--keyframes", "8")
+    rig_file = ("--rig", f"configs/rigs/{rig}.yaml", *RIGS[rig][0])
+    for tool, options in (
+        ("tools/make_synthetic_nuscenes.py", (*version, *scenes, *rig_file)),
+        ("tools/create_data.py", version),
+    ):
+        subprocess.run([sys.executable, tool, folder, *options], cwd=REPO, check=True)
+
+
+def cell(results: Mapping[str, Any], variant: str, rig: str) -> dict[str, dict[str, float]]:
+    """Metrics of a variant on a rig, each with mean, min, max; empty before it is tested."""
+    return results["summary"].get(variant, {}).get(rig, {})
+
+
+def kept(results: Mapping[str, Any], variant: str, rig: str) -> float | None:
+    """Share of its own same-rig mAP that a variant keeps on another rig."""
+    there, here = (cell(results, variant, name).get("mAP") for name in (rig, SAME))
+    return there["mean"] / here["mean"] if there and here and here["mean"] else None
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Scores, and depth, of every variant on every rig."""
+    header = ["", *(LABELS[rig] for rig in RIGS)]
+    variants = [variant.name for variant in VARIANTS if variant.name in results["summary"]]
+    maps = [[name, *(_map(results, name, rig) for rig in RIGS)] for name in variants]
+    perfect = [f"{results['rigs'][rig]['perfect_mAP']:.3f}" for rig in RIGS]
+    maps.append(["*all that the cameras see, perfectly*", *perfect])
+    nds = [
+        [name, *(spread(cell(results, name, rig).get("NDS")) for rig in RIGS)] for name in variants
+    ]
+    depth = [row for name in variants for row in _depth_rows(results, name)]
+    parts = (("mAP, and the share of its own on the same rig", maps), ("NDS", nds))
+    parts += (("Depth: abs_rel / d1", depth),)
+    return "\n\n".join(f"{title}\n\n{markdown(header, rows)}" for title, rows in parts)
+
+
+def _map(results: Mapping[str, Any], variant: str, rig: str) -> str:
+    share = kept(results, variant, rig)
+    keeps = "" if rig == SAME or share is None else f", {100 * share:.0f} %"
+    return spread(cell(results, variant, rig).get("mAP")) + keeps
+
+
+def _depth_rows(results: Mapping[str, Any], variant: str) -> list[list[str]]:
+    rows = []
+    for depth in ("bin", "metric", "fused"):
+        metrics = [cell(results, variant, rig) for rig in RIGS]
+        pairs = [[m.get(f"depth/{depth}/{name}") for name in ("abs_rel", "d1")] for m in metrics]
+        if any(abs_rel for abs_rel, _ in pairs):
+            rows.append([f"{variant}, {depth}", *(" / ".join(map(spread, pair)) for pair in pairs)])
+    return rows
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, NAME, seeds=(0, 1))
+    parser.add_argument(
+        "--rigs", type=Path, default=Path("data/rigs"), help="folder of the test sets"
+    )
+    parser.add_argument("--figure", type=Path, default=REPO / "docs/images/new_rig.png")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    for rig in RIGS:
+        make_test_set(args.rigs, rig)
+    tests = [TestSet.of_root(rig, f"{args.rigs}/{rig}", **RIGS[rig][1]) for rig in RIGS]
+    results, status = run_benchmark(NAME, VARIANTS, tests, args)
+    if "rigs" not in results:
+        results["rigs"] = {rig: perfect_score(REPO / args.rigs / rig, REPO / PLAIN) for rig in RIGS}
+        write_json_atomically(results, args.out, indent=1)
+    if results["summary"]:
+        text = tables(results)
+        args.out.with_suffix(".md").write_text(text + "\n")
+        print(text)
+        draw(results, [v.name for v in VARIANTS], LABELS, args.figure)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    run_tool(main)

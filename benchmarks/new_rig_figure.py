@@ -1,0 +1,56 @@
+"""The figure of ``new_rig.py``: what each variant is worth on each rig."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_COLOURS = ("#9a9a9a", "#3b6fb6", "#7fb069", "#e6a23c", "#c0504d", "#6f4e9b")
+
+
+def draw(
+    results: Mapping[str, Any],
+    variants: Sequence[str],
+    rigs: Mapping[str, str],  # test set -> what to call it
+    path: Path,
+) -> None:
+    """mAP and error of the depth that places features, bars by rig; lines span the seeds."""
+    summary = results["summary"]
+    variants = [variant for variant in variants if variant in summary]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _bars(left, summary, variants, rigs, lambda metrics: "mAP")
+    _bars(right, summary, variants, rigs, lambda metrics: f"depth/{lifted(metrics)}/abs_rel")
+    left.set_title("mAP", loc="left")
+    right.set_title("abs_rel of the lifted depth (lower is better)", loc="left")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def lifted(metrics: Mapping[str, Any]) -> str:
+    """Which depth places the features in the BEV map."""
+    return "fused" if "depth/fused/abs_rel" in metrics else "bin"
+
+
+def _bars(axes: Axes, summary: Mapping, variants: Sequence[str], rigs: Mapping, metric) -> None:
+    width = 0.84 / max(1, len(variants))
+    for place, variant in enumerate(variants):
+        for index, rig in enumerate(rigs):
+            metrics = summary[variant].get(rig)
+            if not metrics:
+                continue
+            values = metrics[metric(metrics)]
+            x = index - 0.42 + (place + 0.5) * width
+            colour = _COLOURS[place % len(_COLOURS)]
+            label = variant if index == 0 else None
+            axes.bar(x, values["mean"], width * 0.92, color=colour, label=label)
+            axes.plot([x, x], [values["min"], values["max"]], color="black", lw=1.2)
+    axes.set_xticks(range(len(rigs)), rigs.values())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", lw=0.4)
+    axes.set_axisbelow(True)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import cv2
+import new_rig
+import pytest
+import two_frames
+from new_rig_figure import draw
+from training_variants import training_config
+
+
+def spread_of(value: float) -> dict[str, float]:
+    return {"mean": value, "min": 0.9 * value, "max": 1.1 * value, "seeds": 2}
+
+
+@pytest.fixture
+def results() -> dict:
+    """Two variants on all rigs; the second has a fused depth."""
+    scores = {"mAP": 0.4, "NDS": 0.5, "depth/bin/abs_rel": 0.2, "depth/bin/d1": 0.8}
+    fused = {**scores, "depth/fused/abs_rel": 0.1, "depth/fused/d1": 0.9}
+    summary = {
+        name: {
+            rig: {k: spread_of(v / (index + 1)) for k, v in metrics.items()}
+            for index, rig in enumerate(new_rig.RIGS)
+        }
+        for name, metrics in (("bevdepth", scores), ("fused", fused))
+    }
+    return {"summary": summary, "rigs": {rig: {"perfect_mAP": 0.9} for rig in new_rig.RIGS}}
+
+
+def test_the_kept_share_is_of_the_same_variants_same_rig_score(results):
+    assert new_rig.kept(results, "fused", "nuscenes_f1.4") == pytest.approx(1 / 3)
+    assert new_rig.kept(results, "lift_splat", "nuscenes_f1.4") is None
+    (row,) = [r for r in new_rig.tables(results).splitlines() if r.startswith("| bevdepth | 0.400")]
+    assert "0.133 (0.120..0.147), 33 %" in row
+
+
+def test_the_tables_hold_each_depth_a_variant_has_and_only_tested_variants(results):
+    text = new_rig.tables(results)
+    assert "fused, bin" in text and "fused, fused" in text
+    assert "bevdepth, fused" not in text and "lift_splat" not in text
+
+
+def test_the_figure_is_drawn_while_cells_are_missing(results, tmp_path):
+    del results["summary"]["fused"]["five_cameras"]
+    path = tmp_path / "figure.png"
+    draw(results, ["lift_splat", "bevdepth", "fused"], new_rig.LABELS, path)
+    assert cv2.imread(str(path)).std() > 10
+    assert path.stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("variant", [*new_rig.VARIANTS, *two_frames.VARIANTS], ids=lambda v: v.name)
+def test_every_variant_makes_a_config(variant):
+    config = training_config(variant, seed=1, steps=100)
+    assert config["train_cfg"]["max_iters"] == 100
+    assert config["randomness"]["seed"] == 1
+
+
+def test_two_frames_are_compared_metric_by_metric():
+    one, two = ({"val": {"mAVE": spread_of(v), "mAP": spread_of(0.3)}} for v in (1.5, 0.9))
+    text = two_frames.table({"summary": {"one_frame": one, "two_frames": two}})
+    assert "| mAVE, m/s | 1.500 (1.350..1.650) | 0.900 (0.810..0.990) | -40 % |" in text
+    assert "| NDS | - | - | - |" in text
