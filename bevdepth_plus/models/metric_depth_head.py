@@ -63,8 +63,8 @@ class MetricDepthHead(nn.Module):
         depth_range: canonical depths that can be predicted, metres.
         losses: name -> config of a loss called ``loss(pred, target, mask, intrinsics)``; they
             compare metric depth in the true camera.
-        likelihood_weight: weight of :func:`laplace_loss`, which teaches the spread, and depth by its
-            error relative to that.
+        likelihood_weight: weight of :func:`laplace_loss`, which teaches the spread, and the depth
+            by its error relative to that.
         fuse: the depth sharpens DepthNet's bins, see :func:`bin_log_prior`.
         focal_weight: weight of the loss of a branch that estimates the focal length, for images
             without calibration; None leaves the branch out.
