@@ -9,7 +9,6 @@ results as JSON, a Markdown table beside it, and a figure.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from new_rig_figure import draw
 from new_rig_view import perfect_score
+from synthetic_data import make_synthetic
 from training_report import markdown, spread
 from training_runs import add_arguments, run_benchmark
 from training_variants import REPO, TestSet, Variant
@@ -26,6 +26,8 @@ from bevdepth_plus.evaluation.submission import write_json_atomically
 
 NAME = "new_rig"
 SAME = "nuscenes"
+# The demo's validation scenes; a data set without any training scene has no info files.
+SCENES = ("--train-scenes", "1", "--val-scenes", "10", "--keyframes", "8")
 # Test rig -> what else its rendering and its dataset need. Six cameras as the training images.
 SIX = ("--image-size", "512", "288")
 RIGS: dict[str, tuple[tuple[str, ...], dict]] = {
@@ -59,21 +61,6 @@ VARIANTS = [
     ),
     Variant("fused", METRIC),
 ]
-
-
-def make_test_set(root: Path, rig: str) -> None:
-    """Render the demo's validation scenes by a rig; what is there is kept."""
-    folder = root / rig
-    if (REPO / folder / "bevdepth_plus_infos_val.pkl").is_file():
-        return
-    version = ("--version", "v1.0-trainval")
-    scenes = ("--train-scenes", "1", "--val-scenes", "10", "--keyframes", "8")
-    rig_file = ("--rig", f"configs/rigs/{rig}.yaml", *RIGS[rig][0])
-    for tool, options in (
-        ("tools/make_synthetic_nuscenes.py", (*version, *scenes, *rig_file)),
-        ("tools/create_data.py", version),
-    ):
-        subprocess.run([sys.executable, tool, folder, *options], cwd=REPO, check=True)
 
 
 def cell(results: Mapping[str, Any], variant: str, rig: str) -> dict[str, dict[str, float]]:
@@ -131,8 +118,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    for rig in RIGS:
-        make_test_set(args.rigs, rig)
+    for rig, (options, _) in RIGS.items():
+        rig_file = ("--rig", f"configs/rigs/{rig}.yaml")
+        make_synthetic(args.rigs / rig, *SCENES, *rig_file, *options)
     tests = [TestSet.of_root(rig, f"{args.rigs}/{rig}", **RIGS[rig][1]) for rig in RIGS]
     results, status = run_benchmark(NAME, VARIANTS, tests, args)
     if "rigs" not in results:

@@ -59,7 +59,13 @@ class Tools:
         """
         words = [str(word) for word in command]
         # Several trainings share the cores: threads of one would wait for those of another.
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # A benchmark may bring a module of its own, which its config imports.
+        paths = [str(REPO / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+        env = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
         started = time.monotonic()
         with log.open("a") as output:
             process = subprocess.Popen(words, cwd=REPO, env=env, stdout=output, stderr=output)
@@ -299,15 +305,20 @@ def environment() -> dict[str, str]:
     }
 
 
-def add_arguments(parser: argparse.ArgumentParser, name: str, seeds: Sequence[int]) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    name: str,
+    seeds: Sequence[int],
+    data: str = "data/synthetic",
+) -> None:
     """The options all benchmarks that train have in common."""
     default = REPO / "benchmarks/results" / f"{name}.json"
     parser.add_argument("--out", type=Path, default=default, help="results file")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs") / name)
     parser.add_argument(
         "--data",
-        default="data/synthetic",
-        help="data root of the trainings, relative to the repository (as tools/demo.sh makes it)",
+        default=data,
+        help="data root of the trainings, relative to the repository (default: %(default)s)",
     )
     parser.add_argument("--only", help="comma-separated variants (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))

@@ -1,0 +1,90 @@
+"""What each depth loss adds: python benchmarks/depth_losses.py [--steps N]
+
+Image backbone and metric depth head alone, taught by dense depth pictures, the same number of steps
+for each set of losses; scored on dense depth and on LiDAR points of other scenes. The data, those
+of ``tools/demo.sh`` with depth pictures, are rendered where they are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from synthetic_data import make_synthetic
+from training_report import markdown, spread
+from training_runs import add_arguments, run_benchmark
+from training_variants import TestSet, Variant
+
+from bevdepth_plus.engine.launch import run_tool
+
+NAME = "depth_losses"
+DATA = "data/synthetic_depth"
+SCENES = ("--train-scenes", "60", "--val-scenes", "10", "--keyframes", "8")
+SCENES += ("--image-size", "512", "288", "--depth")
+METRICS = ("abs_rel", "rmse", "silog", "d1")
+# Without labelled planes, PWN is its edges.
+VNL = dict(vnl=dict(type="VirtualNormalLoss"))
+RPNL = dict(rpnl=dict(type="RandomProposalNormalizationLoss"))
+PWN = dict(pwn=dict(type="PairwiseNormalLoss"))
+SETS = {"silog": {}, "vnl": VNL, "rpnl": RPNL, "pwn": PWN, "all": VNL | RPNL | PWN}
+LABELS = {
+    "silog": "SILog alone",
+    "vnl": "+ VNL",
+    "rpnl": "+ RPNL",
+    "pwn": "+ PWN",
+    "all": "+ all three",
+}
+# LidarDepthMaps of the config's pipelines gives way to the depth pictures.
+DENSE = {3: dict(_delete_=True, type="LoadDenseDepth")}
+
+
+def overrides(losses: Mapping[str, dict]) -> dict:
+    """Depth alone, taught by these losses and SILog."""
+    head = dict(
+        fuse=False,
+        upsample=4,  # than the bins' cells: normals need neighbours
+        likelihood_weight=0.0,  # it would teach depth too
+        losses=dict(_delete_=True, silog=dict(type="SILogLoss"), **losses),
+    )
+    return dict(
+        custom_imports=dict(imports=["bevdepth_plus.plugin", "depth_only"]),
+        model=dict(type="DepthOnly", metric_depth_head=head),
+        train_dataloader=dict(dataset=dict(pipeline=DENSE)),
+    )
+
+
+VARIANTS = [
+    Variant(name, "configs/synthetic_small_metric.py", overrides(losses))
+    for name, losses in SETS.items()
+]
+
+
+def tests(data: str) -> list[TestSet]:
+    """The validation scenes, scored on every pixel's depth and on the LiDAR's points."""
+    return [TestSet.of_root("dense", data, pipeline=DENSE), TestSet.of_root("lidar", data)]
+
+
+def table(results: Mapping[str, Any], test: str) -> str:
+    """A row for each set of losses."""
+    rows = []
+    for name, label in LABELS.items():
+        metrics = results["summary"].get(name, {}).get(test, {})
+        rows.append([label, *(spread(metrics.get(f"depth/metric/{m}")) for m in METRICS)])
+    return markdown(["losses", *METRICS], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, NAME, seeds=(0, 1), data=DATA)
+    args = parser.parse_args()
+    make_synthetic(args.data, *SCENES)
+    results, status = run_benchmark(NAME, VARIANTS, tests(args.data), args)
+    for test in tests(args.data):
+        print(f"\n{test.name}\n\n{table(results, test.name)}")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    run_tool(main)
