@@ -16,6 +16,7 @@ from torch import Tensor
 from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.evaluation.coverage import count_uncovered
 from bevdepth_plus.evaluation.depth import DEFAULT_RANGES, DepthSums
 from bevdepth_plus.evaluation.detection import evaluate_detections
 from bevdepth_plus.evaluation.nuscenes_format import MAX_BOXES_PER_SAMPLE, results_from_boxes
@@ -23,6 +24,7 @@ from bevdepth_plus.evaluation.submission import write_json_atomically, write_sub
 from bevdepth_plus.evaluation.tables import depth_table, detection_table
 
 FEW_SCENES = 20  # below it, one scene's luck is visible in the mean
+MANY_UNCOVERED = 0.05  # share of ground truth; cameras all around miss less than a tenth of that
 _LOG_NAMES = {
     "trans_err": "mATE",
     "scale_err": "mASE",
@@ -89,7 +91,12 @@ class NuScenesBEVMetric(BaseMetric):
             token = _entry(sample, "token", "a sample")
             found = _entry(sample, "pred_instances_3d", f"sample {token}")
             self.results.append(
-                {"token": token, **_best_boxes(found, token), "depth": self._depth_sums(sample)}
+                {
+                    "token": token,
+                    **_best_boxes(found, token),
+                    "depth": self._depth_sums(sample),
+                    "cameras": _working_cameras(sample),
+                }
             )
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
@@ -110,7 +117,7 @@ class NuScenesBEVMetric(BaseMetric):
         classes = _names_by_label(content["metainfo"]["categories"])
         report = evaluate_detections(predictions, infos, classes=classes, **self.detection_options)
         report["depth"] = self._depth_report(results)
-        report["notes"] = self._notes(infos, content["metainfo"])
+        report["notes"] = self._notes(infos, content["metainfo"]) + _coverage_notes(results, infos)
         self._show(report)
         if self.out_dir is not None:
             write_json_atomically(report, self.out_dir / "metrics.json", indent=2)
@@ -187,6 +194,29 @@ class NuScenesBEVMetric(BaseMetric):
         parts += [depth_table(name, depth) for name, depth in (report["depth"] or {}).items()]
         parts += [f"Note: {note}" for note in report["notes"]]
         print_log("\n" + "\n\n".join(parts), logger="current")
+
+
+def _working_cameras(sample: Mapping[str, Any]) -> list[str]:
+    names = sample.get("cam_names", [])
+    works = sample.get("camera_mask", np.ones((1, len(names)), dtype=bool))[0]
+    return [name for name, works_now in zip(names, works, strict=True) if works_now]
+
+
+def _coverage_notes(
+    results: Sequence[Mapping[str, Any]], infos: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    counts = [
+        count_uncovered(info, result["cameras"])
+        for result, info in zip(results, infos, strict=True)
+        if result["cameras"]
+    ]
+    outside, total = np.sum(counts, axis=0) if counts else (0, 0)
+    if outside <= MANY_UNCOVERED * total:
+        return []
+    return [
+        f"{outside} of {total} ground-truth boxes have their centre in no camera's image; those "
+        "in range count as missed"
+    ]
 
 
 def _best_boxes(found: Any, token: str) -> dict[str, np.ndarray]:
