@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import cv2
+import depth_losses
 import new_rig
 import pytest
 import two_frames
@@ -48,11 +49,26 @@ def test_the_figure_is_drawn_while_cells_are_missing(results, tmp_path):
     assert path.stat().st_size < 300_000
 
 
-@pytest.mark.parametrize("variant", [*new_rig.VARIANTS, *two_frames.VARIANTS], ids=lambda v: v.name)
+@pytest.mark.parametrize(
+    "variant",
+    [*new_rig.VARIANTS, *two_frames.VARIANTS, *depth_losses.VARIANTS],
+    ids=lambda variant: variant.name,
+)
 def test_every_variant_makes_a_config(variant):
     config = training_config(variant, seed=1, steps=100)
     assert config["train_cfg"]["max_iters"] == 100
     assert config["randomness"]["seed"] == 1
+
+
+def test_every_set_of_losses_is_taught_by_dense_depth_and_has_its_row():
+    for variant in depth_losses.VARIANTS:
+        config = training_config(variant, seed=0, steps=None)
+        steps = [step["type"] for step in config["train_dataloader"]["dataset"]["pipeline"]]
+        assert "LoadDenseDepth" in steps and "LidarDepthMaps" not in steps
+        assert "silog" in config["model"]["metric_depth_head"]["losses"]
+    summary = {"vnl": {"dense": {"depth/metric/abs_rel": spread_of(0.1)}}}
+    text = depth_losses.table({"summary": summary}, "dense")
+    assert "| + VNL | 0.100 (0.090..0.110) | - | - | - |" in text
 
 
 def test_two_frames_are_compared_metric_by_metric():
