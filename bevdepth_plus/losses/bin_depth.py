@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmdet.utils import reduce_mean
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,7 +29,8 @@ def bin_depth_loss(
     """Binary cross-entropy against the one-hot bin, summed over bins, mean over labelled cells.
 
     Cells without a label, or with one outside the bins, do not count. Without any labelled cell
-    the loss is 0 (with gradient).
+    the loss is 0 (with gradient). In distributed training the sum is divided by the mean number of
+    labelled cells of a rank, so that every cell of the whole batch counts alike.
     """
     index = bins.index(depth)
     labelled = index >= 0
@@ -36,7 +38,7 @@ def bin_depth_loss(
     target = functional.one_hot(index[labelled], bins.num_bins).to(predicted)
     with torch.autocast(predicted.device.type, enabled=False):
         total = functional.binary_cross_entropy(predicted, target, reduction="sum")
-    return total / labelled.sum().clamp(min=1)
+    return total / reduce_mean(labelled.sum().float()).clamp(min=1)
 
 
 @MODELS.register_module()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,22 @@ def run_tool(run_processes):
             timeout=timeout,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_two_ranks(run_processes):
+    """``run_two_ranks("train.py", ...)``: two processes of one group, nobody watching over them."""
+
+    def run(tool: str, *args: object, timeout: float = 240, **env: str) -> list:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        group = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), **env)
+        command = [REPO / "tools" / tool, *args, "--launcher", "pytorch"]
+        ranks = [dict(group, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
+        return run_processes([(command, rank) for rank in ranks], timeout)
 
     return run
 

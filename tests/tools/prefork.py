@@ -15,11 +15,14 @@ import sys
 import time
 
 import mmengine.runner  # noqa: F401
+import numpy as np
+from mmdet3d.models.layers import circle_nms
 
 import bevdepth_plus.plugin  # noqa: F401
 
 
 def main() -> None:
+    circle_nms(np.zeros((1, 3), np.float32), 1.0, post_max_size=1)  # compiled once for all
     for line in sys.stdin:
         request = json.loads(line)
         pids = []
