@@ -1,10 +1,10 @@
 """What benchmarks that train share: variants x seeds, trained, tested, collected, resumed.
 
 A benchmark names its *variants* (a config and what differs from it) and its *test sets* and calls
-:func:`main`. Every run is a training by ``tools/train.py`` and one ``tools/test.py`` a test set,
-as subprocesses; what they report goes into one results file, written after every test. Run the
-same command again and it goes on: finished tests are not repeated, a training that was stopped
-resumes. A run whose config has changed since is a new run: its folder carries a hash of it.
+:func:`run_benchmark`. Every run is a training by ``tools/train.py`` and one ``tools/test.py`` a
+test set, as subprocesses; what they report goes into one results file, written after every test.
+Run the same command again and it goes on: finished tests are not repeated, a training that was
+stopped resumes. A run whose config has changed since is a new run: its folder carries a hash of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -142,8 +143,8 @@ class Run:
     def step(self) -> int:
         """The last step its training reported."""
         logs = sorted(self.folder.glob("*/vis_data/scalars.json"))
-        lines = logs[-1].read_text().splitlines() if logs else []
-        return next((json.loads(line)["step"] for line in lines[::-1] if '"step"' in line), 0)
+        steps = re.findall(r'"step": (\d+)', logs[-1].read_text()) if logs else []
+        return int(steps[-1]) if steps else 0
 
 
 class Benchmark:
@@ -177,15 +178,20 @@ class Benchmark:
     ) -> None:
         self.tools = tools or Tools()
         self.tests, self.out, self.say = tests, out, say
-        # Seeds outermost: every variant has its first result before any has its second.
-        self.runs = [
-            Run(v, s, training_config(v, s, steps, common), work_dir, self.tools)
-            for s in seeds
-            for v in variants
-        ]
         self.results = json.loads(out.read_text()) if out.is_file() else {}
         self.results.update(benchmark=name, command=command)
         self.results.setdefault("runs", {})
+        earlier = {int(seed) for entries in self.results["runs"].values() for seed in entries}
+        table = {
+            (seed, v.name): Run(
+                v, seed, training_config(v, seed, steps, common), work_dir, self.tools
+            )
+            for seed in sorted(earlier | set(seeds))
+            for v in variants
+        }
+        self._hashes = {key: run.hash for key, run in table.items()}
+        # Seeds outermost: every variant has its first result before any has its second.
+        self.runs = [table[seed, v.name] for seed in seeds for v in variants]
         self._lock = threading.Lock()
         self._waiting = [run for run in self.runs if self._missing(run)]
         self._active: list[Run] = []
@@ -264,9 +270,20 @@ class Benchmark:
 
     def _write(self) -> None:
         with self._lock:
-            self.results["summary"] = summary(self.results["runs"])
+            self.results["summary"] = summary(self._comparable())
             self.out.parent.mkdir(parents=True, exist_ok=True)
             write_json_atomically(self.results, self.out, indent=1)
+
+    def _comparable(self) -> dict[str, dict[str, Any]]:
+        """All runs but those of variants that have another config or length in this table."""
+        return {
+            variant: {
+                seed: entry
+                for seed, entry in seeds.items()
+                if self._hashes.get((int(seed), variant), entry["hash"]) == entry["hash"]
+            }
+            for variant, seeds in self.results["runs"].items()
+        }
 
     def _report_regularly(self, stop: threading.Event, jobs: int) -> None:
         started, first = time.monotonic(), {}

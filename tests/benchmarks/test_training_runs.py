@@ -110,6 +110,26 @@ def test_a_changed_variant_is_trained_anew_and_the_others_are_kept(bench, tmp_pa
     assert results["summary"]["good"]["here"]["mAP"]["mean"] == 4.0
 
 
+def test_seeds_of_another_length_do_not_enter_the_mean(bench, tmp_path):
+    bench(seeds=(0, 1)).work()
+    bench(seeds=(1,), steps=50).work()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["summary"]["plain"]["here"]["mAP"]["seeds"] == 1
+    assert results["runs"]["plain"]["0"]["steps"] == 100
+    bench(seeds=(0, 1)).work()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["summary"]["plain"]["here"]["mAP"]["seeds"] == 2
+
+
+def test_the_last_whole_step_of_a_log_in_writing_is_read(bench):
+    (run, *_) = bench().runs
+    assert run.step() == 0
+    log = run.folder / "20260101" / "vis_data" / "scalars.json"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 2.0, "step": 50}\n{"loss": 1.0, "step": 100}\n{"loss": 0.9, "st')
+    assert run.step() == 100
+
+
 def test_a_changed_test_set_is_scored_again_without_training(bench, tmp_path):
     bench(seeds=(0,)).work()
     bench(factor=5.0, seeds=(0,)).work()
