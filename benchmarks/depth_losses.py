@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synthetic_data import make_synthetic
-from training_report import markdown, spread
+from training_report import markdown, publish, spread
 from training_runs import add_arguments, run_benchmark
 from training_variants import TestSet, Variant
 
@@ -36,6 +36,7 @@ LABELS = {
     "pwn": "+ PWN",
     "all": "+ all three",
 }
+TITLES = {"dense": "On every cell with depth", "lidar": "On the cells that the LiDAR hit"}
 # LidarDepthMaps of the config's pipelines gives way to the depth pictures.
 DENSE = {3: dict(_delete_=True, type="LoadDenseDepth")}
 
@@ -81,8 +82,8 @@ def main() -> None:
     args = parser.parse_args()
     make_synthetic(args.data, *SCENES)
     results, status = run_benchmark(NAME, VARIANTS, tests(args.data), args)
-    for test in tests(args.data):
-        print(f"\n{test.name}\n\n{table(results, test.name)}")
+    parts = [f"{title}\n\n{table(results, test)}" for test, title in TITLES.items()]
+    publish("\n\n".join(parts), args.out)
     sys.exit(status)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from new_rig_figure import draw
 from new_rig_view import perfect_score
 from synthetic_data import make_synthetic
-from training_report import markdown, spread
+from training_report import markdown, publish, spread
 from training_runs import add_arguments, run_benchmark
 from training_variants import REPO, TestSet, Variant
 
@@ -127,9 +127,7 @@ def main() -> None:
         results["rigs"] = {rig: perfect_score(REPO / args.rigs / rig, REPO / PLAIN) for rig in RIGS}
         write_json_atomically(results, args.out, indent=1)
     if results["summary"]:
-        text = tables(results)
-        args.out.with_suffix(".md").write_text(text + "\n")
-        print(text)
+        publish(tables(results), args.out)
         draw(results, [v.name for v in VARIANTS], LABELS, args.figure)
     sys.exit(status)
 

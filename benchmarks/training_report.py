@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _ERRORS = {
@@ -59,6 +60,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def publish(text: str, results: Path) -> None:
+    """Print a report, and keep it as Markdown beside the results file."""
+    print(text)
+    results.with_suffix(".md").write_text(f"{text}\n")
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

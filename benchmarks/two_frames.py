@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from training_report import markdown, spread
+from training_report import markdown, publish, spread
 from training_runs import add_arguments, run_benchmark
 from training_variants import TestSet, Variant
 
@@ -45,7 +45,7 @@ def main() -> None:
     add_arguments(parser, NAME, seeds=(0, 1))
     args = parser.parse_args()
     results, status = run_benchmark(NAME, VARIANTS, [TestSet.of_root("val", args.data)], args)
-    print(table(results))
+    publish(table(results), args.out)
     sys.exit(status)
 
 
