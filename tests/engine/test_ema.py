@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 
 from bevdepth_plus.compat import allow_mmengine_checkpoints
@@ -68,7 +69,7 @@ def test_a_resumed_training_continues_the_average_and_its_counter(tmp_path, ema_
             assert torch.equal(tensor, resumed[part][name]), (part, name)
 
 
-def test_weights_and_batch_norm_statistics_are_averaged_with_decay_0_999(tmp_path, ema_hook):
+def test_early_averages_follow_the_newest_weights_and_batch_norm_statistics(tmp_path, ema_hook):
     train(tmp_path, ema_hook, 2)
     first, second = (
         torch.load(tmp_path / f"iter_{step}.pth", weights_only=False) for step in (1, 2)
@@ -77,5 +78,16 @@ def test_weights_and_batch_norm_statistics_are_averaged_with_decay_0_999(tmp_pat
     for name in ("linear.weight", "norm.running_mean"):
         before, after = (c["ema_state_dict"][f"module.{name}"] for c in (first, second))
         assert (after - before).abs().max() > 1e-3
-        expected = torch.lerp(before, after, 0.001)
+        expected = torch.lerp(before, after, 10 / 11)
         torch.testing.assert_close(second["state_dict"][name], expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("step", "decay"), [(990, 0.99), (9990, 0.999), (10**6, 0.999)])
+def test_the_decay_rises_to_0_999(ema_hook, step, decay):
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = MODELS.build(HOOKS.build(ema_hook).ema_cfg, default_args=dict(model=model))
+    average.module.weight.data.fill_(1.0)
+    model.weight.data.zero_()
+    average.steps.fill_(step)
+    average.update_parameters(model)
+    assert average.module.weight.item() == pytest.approx(decay, abs=1e-6)
