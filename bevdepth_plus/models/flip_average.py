@@ -6,7 +6,7 @@ the rig say so, as in training. Averaging maps instead of boxes follows CenterPo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -118,6 +118,6 @@ def _mean(variants: tuple[TaskMaps, ...]) -> TaskMaps:
     return {**means, "heatmap": scores.logit(eps=1e-7)}  # as logits, which the decoder expects
 
 
-def _is_symmetric(axis) -> bool:
+def _is_symmetric(axis: Sequence[float]) -> bool:
     lower, upper, _ = axis
     return lower == -upper

@@ -12,7 +12,9 @@ from bevdepth_plus.errors import DataError
 
 @TRANSFORMS.register_module()
 class DropCameras(BaseTransform):
-    """Marks cameras as out in all frames (``camera_mask``), anywhere before ``PackBEVInputs``.
+    """Marks cameras as out in all frames (``camera_mask``).
+
+    It stands anywhere before ``PackBEVInputs``, and before ``DropUncoveredBoxes`` if that is used.
 
     The image of such a camera still has its place in the batch, but nothing of it reaches the BEV
     map, and it has no depth labels: the boxes are those of a rig without the camera.
