@@ -18,7 +18,7 @@ from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth_net import camera_parameters
 from bevdepth_plus.models.flip_average import FlipAverage, HeadOutputs
-from bevdepth_plus.models.metric_depth_head import MetricDepth, bin_log_prior, key_focal
+from bevdepth_plus.models.metric_depth_head import MetricDepth, key_focal
 
 _COARSEST_STRIDE = 32  # of the image backbone's last level
 _PIXELS_PER_METRE = 32.0  # brings the ground cue to about one
@@ -220,7 +220,7 @@ class BEVDepth(Base3DDetector):
         metric = self.metric_depth_head(features, focal)
         if not self.metric_depth_head.fuse:
             return Depths(bins, metric)
-        prior = bin_log_prior(metric, self.bins, features.shape[-2:])
+        prior = self.metric_depth_head.bin_log_prior(metric, self.bins, features.shape[-2:])
         return Depths(bins, metric, (logits + prior).softmax(dim=2))
 
     def _head_maps(self, images: Tensor, rig: CameraRig) -> HeadOutputs:

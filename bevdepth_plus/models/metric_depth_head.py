@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bevdepth_plus.geometry.camera import CameraRig
-from bevdepth_plus.geometry.canonical import effective_focal, from_canonical_depth
+from bevdepth_plus.geometry.canonical import effective_focal
 from bevdepth_plus.geometry.depth_bins import DepthBins
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.losses.masking import masked_mean
 
-_SPREAD_RANGE = (0.01, 1.0)  # of the logarithm of depth: 1 % to a factor of e
-_D1 = math.log(1.25)
+_LOG_D1 = math.log(1.25)
 
 
 class MetricDepth(NamedTuple):
@@ -31,20 +30,16 @@ class MetricDepth(NamedTuple):
 
     Attributes:
         depth: metres along the optical axis, ``[B, N, H, W]``.
-        spread: mean absolute error of its logarithm that the head expects of itself (the scale of
-            a Laplace distribution), ``[B, N, H, W]``.
-        log_focal_ratio: logarithm of the estimated focal length over ``f_c``, ``[B, N]``; None
-            without a focal branch.
+        logits: of the head's logarithmic bins of canonical depth, ``[B, N, K, H, W]``.
+        log_focal: logarithm of the focal length over ``f_c`` that brought depth back to metres,
+            ``[B, N]``.
+        log_focal_estimate: the same as the focal branch sees it; None without that branch.
     """
 
     depth: Tensor
-    spread: Tensor
-    log_focal_ratio: Tensor | None
-
-    @property
-    def confidence(self) -> Tensor:
-        """Probability that the depth is right within 25 %, the d1 criterion, ``[B, N, H, W]``."""
-        return 1 - torch.exp(-_D1 / self.spread)
+    logits: Tensor
+    log_focal: Tensor
+    log_focal_estimate: Tensor | None
 
 
 @MODELS.register_module()
@@ -63,9 +58,9 @@ class MetricDepthHead(nn.Module):
         depth_range: canonical depths that can be predicted, metres.
         losses: name -> config of a loss called ``loss(pred, target, mask, intrinsics)``; they
             compare metric depth in the true camera.
-        likelihood_weight: weight of :func:`laplace_loss`, which teaches the spread, and the depth
-            by its error relative to that.
-        fuse: the depth sharpens DepthNet's bins, see :func:`bin_log_prior`.
+        num_bins: logarithmic bins of canonical depth, whose mean is the depth.
+        likelihood_weight: weight of the bins' cross-entropy.
+        fuse: the depth sharpens DepthNet's bins, see :meth:`bin_log_prior`.
         focal_weight: weight of the loss of a branch that estimates the focal length, for images
             without calibration; None leaves the branch out.
     """
@@ -79,7 +74,8 @@ class MetricDepthHead(nn.Module):
         stride: int = 16,
         upsample: int = 1,
         depth_range: tuple[float, float] = (0.5, 200.0),
-        likelihood_weight: float = 1.0,
+        num_bins: int = 64,
+        likelihood_weight: float = 0.5,
         fuse: bool = False,
         focal_weight: float | None = None,
     ) -> None:
@@ -92,7 +88,9 @@ class MetricDepthHead(nn.Module):
             raise ValueError(f"canonical_focal must be positive, got {canonical_focal}")
         self.canonical_focal = canonical_focal
         self.stride = stride // upsample
-        self.log_range = tuple(math.log(depth) for depth in depth_range)
+        self.log_start = math.log(depth_range[0])
+        self.log_step = math.log(depth_range[1] / depth_range[0]) / num_bins
+        self.num_bins = num_bins
         self.likelihood_weight = likelihood_weight
         self.focal_weight = focal_weight
         self.fuse = fuse
@@ -103,9 +101,8 @@ class MetricDepthHead(nn.Module):
             BasicBlock(mid_channels, mid_channels),
             BasicBlock(mid_channels, mid_channels),
         )
-        # Two numbers for each of the finer cells.
         self.out = nn.Sequential(
-            nn.Conv2d(mid_channels, 2 * upsample**2, 1), nn.PixelShuffle(upsample)
+            nn.Conv2d(mid_channels, num_bins * upsample**2, 1), nn.PixelShuffle(upsample)
         )
         self.focal_mlp = None
         if focal_weight is not None:
@@ -126,25 +123,22 @@ class MetricDepthHead(nn.Module):
         """
         batch_shape = features.shape[:2]
         features = features.flatten(0, 1)
-        log_ratio = None
+        estimate = None
         if self.focal_mlp is not None:
-            log_ratio = self.focal_mlp(features.mean(dim=(2, 3))).float().view(batch_shape)
-        if focal is None:
-            if log_ratio is None:
-                raise ValueError(
-                    "focal is None, and the head has no focal branch; give the focal length or "
-                    "train with focal_weight"
-                )
-            focal = self.canonical_focal * log_ratio.exp()
+            estimate = self.focal_mlp(features.mean(dim=(2, 3))).float().view(batch_shape)
+        if focal is None and estimate is None:
+            raise ValueError(
+                "focal is None, and the head has no focal branch; give the focal length or train "
+                "with focal_weight"
+            )
+        log_focal = estimate if focal is None else (focal / self.canonical_focal).log()
 
-        position, spread = self.out(self.trunk(features)).float().sigmoid().unbind(1)
-        depth = _between(position, *self.log_range).exp().unflatten(0, batch_shape)
-        low, high = (math.log(spread) for spread in _SPREAD_RANGE)
-        return MetricDepth(
-            depth=from_canonical_depth(depth, focal, self.canonical_focal),
-            spread=_between(spread, low, high).exp().unflatten(0, batch_shape),
-            log_focal_ratio=log_ratio,
-        )
+        logits = self.out(self.trunk(features)).float().unflatten(0, batch_shape)
+        place = torch.arange(self.num_bins, device=logits.device) + 0.5
+        mean = torch.einsum("bnkhw,k->bnhw", logits.softmax(dim=2), place)
+        log_canonical = self.log_start + self.log_step * mean
+        depth = (log_canonical + log_focal[..., None, None]).exp()
+        return MetricDepth(depth, logits, log_focal, estimate)
 
     def loss(
         self,
@@ -152,19 +146,70 @@ class MetricDepthHead(nn.Module):
         depth: Tensor,  # [B, N, H, W], metres, network pixels, 0 = none
         rig: CameraRig,  # one frame
     ) -> dict[str, Tensor]:
-        """The chosen losses, the likelihood, and the focal branch's if there is one."""
+        """The chosen losses, the bins' likelihood, and the focal branch's if there is one."""
         target = nearest_depth(depth, self.stride)
         maps = [x.flatten(0, 1)[:, None] for x in (metric.depth, target, target > 0)]
         intrinsics = self._cell_intrinsics(rig).flatten(0, 1)
         losses = {
             f"loss_metric_{name}": loss(*maps, intrinsics) for name, loss in self.losses.items()
         }
-        losses["loss_metric_likelihood"] = self.likelihood_weight * laplace_loss(metric, target)
-        if metric.log_focal_ratio is not None:
+        losses["loss_metric_bins"] = self.likelihood_weight * self._cross_entropy(metric, target)
+        if metric.log_focal_estimate is not None:
             true = (key_focal(rig) / self.canonical_focal).log()
-            error = (metric.log_focal_ratio - true).abs().mean()
+            error = (metric.log_focal_estimate - true).abs().mean()
             losses["loss_metric_focal"] = self.focal_weight * error
         return losses
+
+    def confidence(self, metric: MetricDepth) -> Tensor:
+        """Probability that the depth is right within 25 %, the d1 criterion, ``[B, N, H, W]``."""
+        log_depth = metric.depth.log()[:, :, None]
+        around = torch.cat([log_depth - _LOG_D1, log_depth + _LOG_D1], dim=2)
+        below, above = self._mass_below(metric, around).unbind(dim=2)
+        return above - below
+
+    def bin_log_prior(
+        self,
+        metric: MetricDepth,
+        bins: DepthBins,
+        cells: tuple[int, int],  # rows and columns of the features
+        floor: float = 0.01,
+    ) -> Tensor:
+        """Logarithm of the probability that each metric bin holds the depth, ``[B, N, D, H, W]``.
+
+        ``floor`` of the mass is spread evenly, so that the prior cannot rule a bin out and says
+        nothing where the depth lies beyond the bins. Added to DepthNet's logits it is Bayes' rule;
+        gradients reach the head. Of finer depth the nearest in a cell counts, as in the labels.
+        """
+        if metric.depth.shape[-1] > cells[1]:
+            metric = _nearest(metric, metric.depth.shape[-1] // cells[1])
+        edges = bins.start + bins.step * torch.arange(bins.num_bins + 1, device=metric.depth.device)
+        mass = self._mass_below(metric, edges.log()[None, None, :, None, None]).diff(dim=2)
+        return ((1 - floor) * mass + floor / bins.num_bins).log()
+
+    def _mass_below(
+        self,
+        metric: MetricDepth,
+        log_depth: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1], log metres
+    ) -> Tensor:
+        """Probability of a depth below, ``[B, N, M, H, W]``; mass is even within a bin."""
+        probabilities = metric.logits.softmax(dim=2)
+        place = log_depth - metric.log_focal[..., None, None, None] - self.log_start
+        place = (place / self.log_step).clamp(0, self.num_bins)
+        place = place.expand(-1, -1, -1, *metric.logits.shape[-2:])
+        index = place.long().clamp(max=self.num_bins - 1)
+        before = (probabilities.cumsum(dim=2) - probabilities).gather(2, index)
+        return before + (place - index) * probabilities.gather(2, index)
+
+    def _cross_entropy(self, metric: MetricDepth, target: Tensor) -> Tensor:
+        """Against the two bins whose centres lie about the target, by their nearness to it."""
+        valid = target > 0
+        log_target = torch.where(valid, target, 1.0).log() - metric.log_focal[..., None, None]
+        place = (log_target - self.log_start) / self.log_step - 0.5
+        place = place.clamp(0, self.num_bins - 1)[:, :, None]
+        index = place.long().clamp(max=self.num_bins - 2)
+        log_probabilities = metric.logits.log_softmax(dim=2)
+        near, far = (log_probabilities.gather(2, i) for i in (index, index + 1))
+        return masked_mean(-torch.lerp(near, far, place - index)[:, :, 0], valid)
 
     def _cell_intrinsics(self, rig: CameraRig) -> Tensor:
         """Pinhole matrices in cells of the predicted depth, ``[B, N, 3, 3]``."""
@@ -177,49 +222,9 @@ def key_focal(rig: CameraRig) -> Tensor:
     return effective_focal(rig.intrinsics[:, 0], rig.image_aug[:, 0])
 
 
-def laplace_loss(
-    metric: MetricDepth,
-    target: Tensor,  # [B, N, H, W], metres, 0 = none
-) -> Tensor:
-    """Negative log-likelihood of log depth under a Laplace distribution of the head's spread.
-
-    For depth it is an absolute logarithmic error that counts more where the head is sure; for the
-    spread it is least where that is the mean error.
-
-    Returns:
-        A float32 scalar, less than 0 for small errors; 0 with gradient without any target.
-    """
-    valid = target > 0
-    error = (metric.depth.log() - torch.where(valid, target, 1.0).log()).abs()
-    return masked_mean(error / metric.spread + metric.spread.log(), valid)
-
-
-def bin_log_prior(
-    metric: MetricDepth,
-    bins: DepthBins,
-    cells: tuple[int, int],  # rows and columns of the features
-    floor: float = 0.01,
-) -> Tensor:
-    """Logarithm of the probability that each bin holds the depth, ``[B, N, D, H, W]``.
-
-    A Laplace distribution of log depth around the head's depth, with its spread, integrated over
-    each bin; ``floor`` of the mass is spread evenly, so that the prior cannot rule a bin out and
-    says nothing where the depth lies beyond the bins. Added to DepthNet's logits it is Bayes' rule;
-    gradients reach depth and spread. Of finer depth the nearest in a cell counts, as in the labels.
-    """
-    depth, spread = metric.depth, metric.spread
-    finer = depth.shape[-1] // cells[1]
-    if finer > 1:
-        depth, nearest = functional.max_pool2d(-depth, finer, return_indices=True)
-        depth = -depth
-        spread = spread.flatten(2).gather(2, nearest.flatten(2)).view_as(depth)
-    edges = bins.start + bins.step * torch.arange(bins.num_bins + 1, device=depth.device)
-    distance = edges.log().view(-1, 1, 1) - depth.log()[:, :, None]
-    distance = distance / spread[:, :, None]
-    below = 0.5 + 0.5 * distance.sign() * -torch.expm1(-distance.abs())
-    mass = below[:, :, 1:] - below[:, :, :-1]
-    return ((1 - floor) * mass + floor / bins.num_bins).log()
-
-
-def _between(share: Tensor, low: float, high: float) -> Tensor:
-    return low + (high - low) * share
+def _nearest(metric: MetricDepth, finer: int) -> MetricDepth:
+    """What is nearest in each ``finer x finer`` cells."""
+    depth, place = functional.max_pool2d(-metric.depth, finer, return_indices=True)
+    index = place.flatten(2)[:, :, None].expand(-1, -1, metric.logits.shape[2], -1)
+    logits = metric.logits.flatten(3).gather(3, index).unflatten(3, depth.shape[-2:])
+    return metric._replace(depth=-depth, logits=logits)

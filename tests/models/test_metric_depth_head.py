@@ -13,9 +13,7 @@ from bevdepth_plus.models.canonical_bins import CanonicalBins
 from bevdepth_plus.models.metric_depth_head import (
     MetricDepth,
     MetricDepthHead,
-    bin_log_prior,
     key_focal,
-    laplace_loss,
 )
 
 LOSSES = dict(
@@ -45,16 +43,19 @@ def rig_of(focal: float, cameras: int = 1) -> CameraRig:
     )
 
 
-def metric_depth(depth: float, spread: float, cells=(1, 1)) -> MetricDepth:
-    full = torch.full((1, 1, *cells), 1.0)
-    return MetricDepth((full * depth).requires_grad_(), (full * spread).requires_grad_(), None)
+def spread_about(model: MetricDepthHead, depth: float, spread: float, cells=(1, 1)) -> MetricDepth:
+    """What the head would say if its bins were normal in log depth; the camera is canonical."""
+    centres = model.log_start + model.log_step * (torch.arange(model.num_bins) + 0.5)
+    logits = -0.5 * ((centres - math.log(depth)) / spread) ** 2
+    logits = logits[None, None, :, None, None].expand(1, 1, -1, *cells).clone().requires_grad_()
+    return MetricDepth(torch.full((1, 1, *cells), depth), logits, torch.zeros(1, 1), None)
 
 
 def test_the_same_image_under_twice_the_focal_length_is_twice_as_far():
     model = head().eval()
     near, far = (model(features(), torch.full((1, 2), f)) for f in (60.0, 120.0))
     torch.testing.assert_close(far.depth, 2 * near.depth)
-    torch.testing.assert_close(far.spread, near.spread)
+    torch.testing.assert_close(model.confidence(far), model.confidence(near))
 
 
 def test_depth_is_positive_and_within_the_range_whatever_the_features():
@@ -103,59 +104,71 @@ def test_no_label_gives_no_loss_but_a_gradient_of_zero():
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
-def test_the_spread_is_least_costly_where_it_is_the_mean_error():
-    target = torch.tensor([[[[10.0, 10.0]]]])
-    depth = torch.tensor([[[[10.0 * math.exp(0.1), 10.0 * math.exp(0.3)]]]])
-    costs = {
-        spread: laplace_loss(MetricDepth(depth, torch.full_like(depth, spread), None), target)
-        for spread in (0.1, 0.2, 0.4)
-    }
-    assert min(costs, key=costs.get) == 0.2
-
-
-def test_a_sure_depth_is_drawn_harder_to_the_target():
-    pulls = []
-    for spread in (0.1, 0.5):
-        found = metric_depth(12.0, spread)
-        laplace_loss(found, torch.full((1, 1, 1, 1), 10.0)).backward()
-        pulls.append(found.depth.grad.item())
-    assert pulls[0] > pulls[1] > 0
+def test_the_bins_are_taught_to_put_their_mean_at_the_target():
+    model = head(num_bins=40)
+    for target in (2.3, 17.0, 61.0):
+        logits = torch.zeros(1, 1, 40, 1, 1, requires_grad=True)
+        for _ in range(300):
+            found = MetricDepth(torch.ones(1, 1, 1, 1), logits, torch.zeros(1, 1), None)
+            loss = model._cross_entropy(found, torch.full((1, 1, 1, 1), target))
+            (gradient,) = torch.autograd.grad(loss, logits)
+            logits = (logits - 3 * gradient).detach().requires_grad_()
+        place = (logits.softmax(2).flatten() * (torch.arange(40) + 0.5)).sum()
+        depth = math.exp(model.log_start + model.log_step * place.item())
+        assert depth == pytest.approx(target, rel=0.03)
 
 
 def test_confidence_is_the_probability_of_an_error_below_a_quarter():
-    draws = torch.distributions.Laplace(0.0, 0.2).sample((200_000,))
+    model = head(num_bins=400)
+    draws = torch.distributions.Normal(0.0, 0.2).sample((200_000,))
     share = (draws.abs() < math.log(1.25)).float().mean()
-    assert metric_depth(10.0, 0.2).confidence.item() == pytest.approx(share.item(), abs=5e-3)
+    found = model.confidence(spread_about(model, 10.0, 0.2)).item()
+    assert found == pytest.approx(share.item(), abs=5e-3)
 
 
 def test_the_prior_is_the_mass_of_each_bin_and_peaks_at_the_depth():
-    bins = DepthBins(1.0, 101.0, 1.0)
-    prior = bin_log_prior(metric_depth(20.4, 0.05), bins, (1, 1), floor=1e-6).exp().flatten()
+    model, bins = head(num_bins=400), DepthBins(1.0, 101.0, 1.0)
+    prior = model.bin_log_prior(spread_about(model, 20.4, 0.05), bins, (1, 1), floor=1e-6)
+    prior = prior.exp().flatten()
     assert prior.sum().item() == pytest.approx(1, abs=1e-3)
-    assert prior.argmax() == 19  # [20, 21)
-    draws = 20.4 * torch.distributions.Laplace(0.0, 0.05).sample((200_000,)).exp()
+    assert prior.argmax() in (19, 20)  # [20, 22)
+    draws = 20.4 * torch.distributions.Normal(0.0, 0.05).sample((200_000,)).exp()
     counted = (bins.index(draws) == 19).float().mean()
     assert prior[19].item() == pytest.approx(counted.item(), abs=5e-3)
 
 
+def test_the_prior_moves_with_the_focal_length():
+    model, bins = head(num_bins=400), DepthBins(1.0, 101.0, 1.0)
+    found = spread_about(model, 20.5, 0.02)
+    longer = found._replace(log_focal=torch.full((1, 1), math.log(2.0)))
+    prior = model.bin_log_prior(longer, bins, (1, 1))
+    assert bins.centres()[prior.argmax()].item() == pytest.approx(41.0, abs=1.0)
+
+
 def test_a_depth_beyond_the_bins_says_nothing_about_them():
-    prior = bin_log_prior(metric_depth(500.0, 0.05), DepthBins(1.0, 11.0, 1.0), (1, 1))
+    model = head()
+    far = spread_about(model, 150.0, 0.05)
+    prior = model.bin_log_prior(far, DepthBins(1.0, 11.0, 1.0), (1, 1))
     assert prior.max() - prior.min() < 1e-4
 
 
-def test_the_prior_teaches_depth_and_spread():
-    found = metric_depth(20.4, 0.1)
-    bin_log_prior(found, DepthBins(1.0, 61.0, 1.0), (1, 1))[0, 0, 25].sum().backward()
-    assert found.depth.grad.item() > 0  # a farther depth makes the farther bin likelier
-    assert found.spread.grad.item() > 0
+def test_the_prior_teaches_the_head():
+    model = head()
+    found = spread_about(model, 20.4, 0.1)
+    prior = model.bin_log_prior(found, DepthBins(1.0, 61.0, 1.0), (1, 1))
+    prior[0, 0, 30].sum().backward()  # a bin beyond the depth
+    slope = found.logits.grad.flatten()
+    centres = (model.log_start + model.log_step * (torch.arange(64) + 0.5)).exp()
+    assert centres[slope.argmax()].item() == pytest.approx(31.5, rel=0.1)
 
 
 def test_of_finer_depth_the_nearest_in_a_cell_is_the_prior():
-    depth, spread = torch.full((1, 1, 2, 2), 40.0), torch.full((1, 1, 2, 2), 0.5)
-    depth[0, 0, 1, 0], spread[0, 0, 1, 0] = 7.5, 0.02
-    bins = DepthBins(1.0, 61.0, 1.0)
-    fine = bin_log_prior(MetricDepth(depth, spread, None), bins, (1, 1))
-    torch.testing.assert_close(fine, bin_log_prior(metric_depth(7.5, 0.02), bins, (1, 1)))
+    model, bins = head(), DepthBins(1.0, 61.0, 1.0)
+    near, far = spread_about(model, 7.5, 0.1), spread_about(model, 40.0, 0.5, (2, 2))
+    depth, logits = far.depth.clone(), far.logits.detach().clone()
+    depth[0, 0, 1, 0], logits[0, 0, :, 1, 0] = 7.5, near.logits.detach().flatten()
+    fine = model.bin_log_prior(far._replace(depth=depth, logits=logits), bins, (1, 1))
+    torch.testing.assert_close(fine, model.bin_log_prior(near, bins, (1, 1)))
 
 
 def test_an_unknown_focal_length_is_estimated_from_the_image():
@@ -215,7 +228,7 @@ def test_fused_depth_trains_every_part_and_is_reported(small_config, make_batch)
     model = MODELS.build(config).train()
     data = model.data_preprocessor(make_batch(cameras=2), training=True)
     losses = model(**data, mode="loss")
-    assert {"loss_depth_fused", "loss_metric_silog", "loss_metric_likelihood"} < set(losses)
+    assert {"loss_depth_fused", "loss_metric_silog", "loss_metric_bins"} < set(losses)
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters())
     model.eval()
