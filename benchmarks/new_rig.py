@@ -45,21 +45,29 @@ LABELS = {
 
 PLAIN = "configs/synthetic_small.py"
 METRIC = "configs/synthetic_small_metric.py"
-# Canonical images: every camera resized to the focal length of the front and side cameras.
-CANONICAL = {1: dict(canonical_focal=280.0)}
+FOCAL = 280.0  # network pixels, about that of the front and side cameras
+AUXILIARY = dict(metric_depth_head=dict(fuse=False))
+# One channel more than the image features: the ground cue.
+CUE = dict(in_channels=129)
+CANONICAL = dict(canonical_bins=dict(focal=FOCAL, bins=dict(start=1.0, stop=101.0, step=1.0)))
+CANONICAL_GROUND = dict(ground_cue=True, metric_depth_head=CUE, **CANONICAL)
+IMAGES = dict(dataset=dict(pipeline={1: dict(canonical_focal=FOCAL)}))
 VARIANTS = [
     Variant("lift_splat", PLAIN, dict(model=dict(depth_net=dict(camera_aware=False)))),
     Variant("bevdepth", PLAIN),
-    Variant("metric_label", METRIC, dict(model=dict(metric_depth_head=dict(fuse=False)))),
+    Variant("metric_label", METRIC, dict(model=AUXILIARY)),
     Variant(
         "image_cstm",
-        PLAIN,
-        dict(
-            train_dataloader=dict(dataset=dict(pipeline=CANONICAL)),
-            test_dataloader=dict(dataset=dict(pipeline=CANONICAL)),
-        ),
+        METRIC,
+        dict(model=AUXILIARY | CANONICAL, train_dataloader=IMAGES, test_dataloader=IMAGES),
     ),
     Variant("fused", METRIC),
+    Variant("canonical", METRIC, dict(model=CANONICAL_GROUND | dict(depth_net=CUE))),
+    Variant(
+        "canonical_unaware",
+        METRIC,
+        dict(model=CANONICAL_GROUND | dict(depth_net=dict(camera_aware=False, **CUE))),
+    ),
 ]
 
 
