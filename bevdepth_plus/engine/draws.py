@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS, DATASETS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import Dataset, Sampler
 
 _OF_SAMPLES, _OF_STEPS = 0, 1  # keep the two kinds of seeds apart
@@ -40,6 +43,23 @@ def seed_step(seed: int, step: int) -> None:
         torch.cuda.manual_seed_all(torch_seed)
 
 
+def leave_out(loop: BaseLoop, samples: int, steps: int) -> None:
+    """Have a training loop that is about to resume start after what the epoch has seen.
+
+    mmengine's iteration loop draws and drops the batches of all ``steps`` done, which may take
+    hours; it still does if its sampler is not endless.
+    """
+    sampler = loop.dataloader.sampler
+    if not samples or not isinstance(sampler, NumberedSampler):
+        return
+    if isinstance(loop, EpochBasedTrainLoop):
+        sampler.skip = samples
+    elif isinstance(sampler.sampler, InfiniteSampler):
+        sampler.skip = samples
+        batches = _InfiniteDataloaderIterator(loop.dataloader)
+        loop.dataloader_iterator = itertools.chain(itertools.repeat(None, steps), batches)
+
+
 class NumberedSampler(Sampler):
     """Yields ``(index, epoch, number)``; ``number`` counts the samples of all ranks in an epoch.
 
@@ -51,11 +71,15 @@ class NumberedSampler(Sampler):
     """
 
     def __init__(self, sampler: dict, dataset: Dataset, seed: int | None = None) -> None:
+        self.config = sampler
         self.sampler = DATA_SAMPLERS.build(sampler, default_args=dict(dataset=dataset, seed=seed))
         self.epoch = 0
         self.skip = 0  # samples of all ranks that the next epoch leaves out at its start
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        if isinstance(self.sampler, InfiniteSampler):  # it would go on where it was left
+            fresh = dict(dataset=self.sampler.dataset, seed=self.sampler.seed)
+            self.sampler = DATA_SAMPLERS.build(self.config, default_args=fresh)
         rank, world_size = get_dist_info()
         skip, self.skip = self.skip // world_size, 0
         numbers = itertools.count(rank, world_size)

@@ -9,10 +9,10 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from torch import nn
 
-from bevdepth_plus.engine.draws import seed_step
+from bevdepth_plus.engine.draws import leave_out, seed_step
 from bevdepth_plus.errors import DataError, TrainingError
 
 
@@ -68,24 +68,22 @@ def check_weights_fit(model: nn.Module, checkpoint: Mapping) -> None:
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Make a resumed run draw what the other drew, and go on in the middle of an epoch.
+    """Make a resumed run draw what the other would have drawn, and go on in the middle of an epoch.
 
-    Each step's draws (dropout, sampled pixels) get a seed of their own, see ``draws``. Where
-    checkpoints are counted in steps and the loop in epochs, a resumed run leaves out the samples
-    that the epoch has seen; needs ``SurvivingRunner``. The iteration loop reads over the samples
-    already seen by itself.
+    Each step's draws (dropout, sampled pixels) get a seed of their own, see ``draws``. With
+    ``SurvivingRunner`` the samples already seen are left out instead of drawn again: those of this
+    epoch, or all of an ``InfiniteSampler``.
     """
 
-    _KEY = "samples_seen_in_epoch"
+    _KEY = "samples_seen"
 
     def __init__(self) -> None:
-        self._seen = 0  # of this epoch, by all ranks
+        self._seen = 0  # by all ranks, in this epoch
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if runner._resume and isinstance(runner.train_loop, EpochBasedTrainLoop):
+        if runner._resume:
             self._seen = checkpoint.get(self._KEY, 0)
-            if self._seen:
-                runner.train_dataloader.sampler.skip = self._seen
+            leave_out(runner.train_loop, self._seen, checkpoint["meta"]["iter"])
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
