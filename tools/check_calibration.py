@@ -46,7 +46,7 @@ def main() -> None:
             path = args.infos.parent / args.images.format(camera=name) / camera["img_path"]
             sizes[name] = read_image(str(path)).shape[1::-1]
         problems += check_sample(info, sizes)
-    print("\n".join([*problems, f"{len(infos)} samples looked at, {len(problems)} problems"]))
+    print("\n".join([*problems, f"looked at samples: {len(infos)}, problems: {len(problems)}"]))
     if args.overlays is not None:
         count = min(NUM_OVERLAYS, len(infos))
         for index in range(count):
