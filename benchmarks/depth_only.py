@@ -7,9 +7,10 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
+from bevdepth_plus.geometry.canonical import key_focal
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.detector import BEVDepth
-from bevdepth_plus.models.metric_depth_head import MetricDepth, key_focal
+from bevdepth_plus.models.metric_depth_head import MetricDepth
 
 
 @MODELS.register_module()

@@ -34,6 +34,21 @@ def effective_focal(
     return (a * a + b * b + c * c + d * d + 2 * (a * d - b * c).abs()).sqrt() / 2
 
 
+def key_focal(rig: CameraRig) -> Tensor:
+    """Focal lengths of the first frame's cameras in network pixels, ``[B, N]``."""
+    return effective_focal(rig.intrinsics[:, 0], rig.image_aug[:, 0])
+
+
+def with_focal(
+    rig: CameraRig,  # one frame
+    focal: Tensor,  # [B, N], network pixels
+) -> CameraRig:
+    """The rig with other focal lengths; principal points and fy / fx stay."""
+    intrinsics = rig.intrinsics.clone()
+    intrinsics[..., :2, :2] *= (focal / key_focal(rig))[:, None, :, None, None]
+    return replace(rig, intrinsics=intrinsics)
+
+
 def to_canonical_depth(
     depth: Tensor,  # [*C, ..., H, W], metres, 0 = none
     focal: Tensor,  # [*C], pixels, one for each camera

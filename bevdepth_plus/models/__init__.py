@@ -6,6 +6,7 @@ from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.models.depth_net import DepthNet
 from bevdepth_plus.models.depth_refinement import DepthRefinement
 from bevdepth_plus.models.detector import BEVDepth
+from bevdepth_plus.models.focal_branch import FocalBranch
 from bevdepth_plus.models.metric_depth_head import MetricDepthHead
 from bevdepth_plus.models.temporal_fusion import ConcatFusion
 from bevdepth_plus.models.view_transform import LiftSplat
@@ -17,6 +18,7 @@ __all__ = [
     "ConcatFusion",
     "DepthNet",
     "DepthRefinement",
+    "FocalBranch",
     "LiftSplat",
     "MetricDepthHead",
     "MultiViewPreprocessor",

@@ -12,13 +12,13 @@ from mmdet3d.structures import Det3DDataSample
 from torch import Tensor
 
 from bevdepth_plus.geometry.camera import CameraRig
-from bevdepth_plus.geometry.canonical import canonical_rig
+from bevdepth_plus.geometry.canonical import canonical_rig, key_focal, with_focal
 from bevdepth_plus.geometry.ground import ground_scale
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.models.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth_net import camera_parameters
 from bevdepth_plus.models.flip_average import FlipAverage, HeadOutputs
-from bevdepth_plus.models.metric_depth_head import MetricDepth, key_focal
+from bevdepth_plus.models.metric_depth_head import MetricDepth
 
 _COARSEST_STRIDE = 32  # of the image backbone's last level
 _PIXELS_PER_METRE = 32.0  # brings the ground cue to about one
@@ -31,11 +31,13 @@ class Depths(NamedTuple):
         bins: DepthNet's distribution, ``[B, N, D, H, W]``.
         metric: the metric depth head's, or None.
         fused: both together, ``[B, N, D, H, W]``, or None.
+        focal: focal lengths as the focal branch sees them, network pixels, ``[B, N]``, or None.
     """
 
     bins: Tensor
     metric: MetricDepth | None = None
     fused: Tensor | None = None
+    focal: Tensor | None = None
 
     @property
     def lifted(self) -> Tensor:
@@ -61,6 +63,9 @@ class BEVDepth(Base3DDetector):
         metric_depth_head: config of a :class:`MetricDepthHead`.
         canonical_bins: ``focal`` and ``bins`` of :class:`CanonicalBins`: DepthNet predicts bins of
             canonical depth and is told all of the cameras but their focal length.
+        focal_branch: config of a :class:`FocalBranch`.
+        estimate_focal: for images without calibration: the focal branch's focal lengths take the
+            place of those in the info file, whose principal points and poses still count.
         ground_cue: one more channel for DepthNet and the metric depth head (their ``in_channels``
             count it): how large a metre of road looks at each cell, see :func:`ground_scale`.
         temporal_fusion: config of what joins the BEV maps of several moments; needed when samples
@@ -84,6 +89,8 @@ class BEVDepth(Base3DDetector):
         depth_loss: dict | None = None,
         metric_depth_head: dict | None = None,
         canonical_bins: dict | None = None,
+        focal_branch: dict | None = None,
+        estimate_focal: bool = False,
         ground_cue: bool = False,
         temporal_fusion: dict | None = None,
         depth_net_sees_key_rig: bool = False,
@@ -114,6 +121,10 @@ class BEVDepth(Base3DDetector):
             if metric_depth_head
             else None
         )
+        self.focal_branch = MODELS.build(focal_branch) if focal_branch else None
+        if estimate_focal and self.focal_branch is None:
+            raise ValueError("estimate_focal=True needs a focal_branch that was trained")
+        self.estimate_focal = estimate_focal
         self.ground_cue = ground_cue
         self.bev_encoder = MODELS.build(bev_encoder)
         self.bbox_head = MODELS.build(bbox_head, default_args=dict(grid=grid))
@@ -135,6 +146,8 @@ class BEVDepth(Base3DDetector):
         if depths.metric is not None:
             labels = batch_inputs_dict["depth"]
             losses |= self.metric_depth_head.loss(depths.metric, labels, rig.frame(0))
+        if depths.focal is not None:
+            losses["loss_focal"] = self.focal_branch.loss(depths.focal, rig.frame(0))
         return losses
 
     def predict(
@@ -143,8 +156,9 @@ class BEVDepth(Base3DDetector):
         """Boxes in the key ego frame (``pred_instances_3d``) and metric depth (``pred_depths``).
 
         ``pred_depths`` is a dict of ``[N, H, W]`` in metres on the feature cells: ``bin`` and,
-        where the model has them, ``metric`` and ``fused``. Where the inputs hold depth labels,
-        ``gt_depth`` is the nearest depth of each feature cell.
+        where the model has them, ``metric`` and ``fused``. ``depth_confidence`` is the probability
+        that the metric depth is right within 25 %. Where the inputs hold depth labels, ``gt_depth``
+        is the nearest depth of each feature cell.
         """
         rig = self._rig(batch_data_samples)
         images = self._frames(batch_inputs_dict["img"], rig)
@@ -152,11 +166,15 @@ class BEVDepth(Base3DDetector):
         maps = self.flip_average(self.bbox_head([bev]), self._head_maps, images, rig)
         boxes = self.bbox_head.predict_by_feat(maps, [s.metainfo for s in batch_data_samples])
         samples = self.add_pred_to_datasample(batch_data_samples, boxes)
-        depth_maps = self._depth_maps(depths)
+        depth_maps, confidence = self._depth_maps(depths), None
+        if depths.metric is not None:
+            confidence = self.metric_depth_head.confidence(depths.metric)
         if "depth" in batch_inputs_dict:
             labels = self._cell_depth(batch_inputs_dict["depth"])
         for index, sample in enumerate(samples):
             sample.pred_depths = {name: depth[index] for name, depth in depth_maps.items()}
+            if confidence is not None:
+                sample.depth_confidence = confidence[index]
             if "depth" in batch_inputs_dict:
                 sample.gt_depth = labels[index]
         return samples
@@ -197,12 +215,16 @@ class BEVDepth(Base3DDetector):
     ) -> tuple[Tensor, Depths]:
         """One moment's BEV map ``[B, C, Y, X]`` and its depths."""
         features = self.extract_feat(images)
+        focal = self.focal_branch(features) if self.focal_branch else None
+        if self.estimate_focal:
+            rig = with_focal(rig, focal)
         if self.ground_cue:
             features = torch.cat([features, self._ground(rig).to(features.dtype)], dim=2)
         seen = key if self.depth_net_sees_key_rig else rig
         logits, context = self.depth_net(features, self._camera_numbers(seen))
         depths = self.estimate_depths(logits.float(), features, rig)
-        return self.view_transform(depths.lifted, context.float(), rig), depths
+        bev = self.view_transform(depths.lifted, context.float(), rig)
+        return bev, depths._replace(focal=focal)
 
     def estimate_depths(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bevdepth_plus.geometry.camera import CameraRig
-from bevdepth_plus.geometry.canonical import effective_focal
+from bevdepth_plus.geometry.canonical import from_canonical_depth
 from bevdepth_plus.geometry.depth_bins import DepthBins
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.losses.masking import masked_mean
@@ -31,15 +31,12 @@ class MetricDepth(NamedTuple):
     Attributes:
         depth: metres along the optical axis, ``[B, N, H, W]``.
         logits: of the head's logarithmic bins of canonical depth, ``[B, N, K, H, W]``.
-        log_focal: logarithm of the focal length over ``f_c`` that brought depth back to metres,
-            ``[B, N]``.
-        log_focal_estimate: the same as the focal branch sees it; None without that branch.
+        log_focal: logarithm of the focal length over ``f_c``, ``[B, N]``.
     """
 
     depth: Tensor
     logits: Tensor
     log_focal: Tensor
-    log_focal_estimate: Tensor | None
 
 
 @MODELS.register_module()
@@ -61,8 +58,6 @@ class MetricDepthHead(nn.Module):
         num_bins: logarithmic bins of canonical depth, whose mean is the depth.
         likelihood_weight: weight of the bins' cross-entropy.
         fuse: the depth sharpens DepthNet's bins, see :meth:`bin_log_prior`.
-        focal_weight: weight of the loss of a branch that estimates the focal length, for images
-            without calibration; None leaves the branch out.
     """
 
     def __init__(
@@ -77,7 +72,6 @@ class MetricDepthHead(nn.Module):
         num_bins: int = 64,
         likelihood_weight: float = 0.5,
         fuse: bool = False,
-        focal_weight: float | None = None,
     ) -> None:
         super().__init__()
         if not 0 < depth_range[0] < depth_range[1]:
@@ -92,7 +86,6 @@ class MetricDepthHead(nn.Module):
         self.log_step = math.log(depth_range[1] / depth_range[0]) / num_bins
         self.num_bins = num_bins
         self.likelihood_weight = likelihood_weight
-        self.focal_weight = focal_weight
         self.fuse = fuse
         self.trunk = nn.Sequential(
             nn.Conv2d(in_channels, mid_channels, 3, padding=1, bias=False),
@@ -104,41 +97,21 @@ class MetricDepthHead(nn.Module):
         self.out = nn.Sequential(
             nn.Conv2d(mid_channels, num_bins * upsample**2, 1), nn.PixelShuffle(upsample)
         )
-        self.focal_mlp = None
-        if focal_weight is not None:
-            self.focal_mlp = nn.Sequential(
-                nn.Linear(in_channels, mid_channels), nn.ReLU(), nn.Linear(mid_channels, 1)
-            )
         self.losses = nn.ModuleDict({name: MODELS.build(loss) for name, loss in losses.items()})
 
     def forward(
         self,
         features: Tensor,  # [B, N, C, H, W]
-        focal: Tensor | None,  # [B, N], network pixels; None: unknown, estimate it
+        focal: Tensor,  # [B, N], network pixels
     ) -> MetricDepth:
-        """Metric depth, ``upsample`` times as fine as the features.
-
-        Raises:
-            ValueError: the focal length is unknown and there is no branch to estimate it.
-        """
-        batch_shape = features.shape[:2]
-        features = features.flatten(0, 1)
-        estimate = None
-        if self.focal_mlp is not None:
-            estimate = self.focal_mlp(features.mean(dim=(2, 3))).float().view(batch_shape)
-        if focal is None and estimate is None:
-            raise ValueError(
-                "focal is None, and the head has no focal branch; give the focal length or train "
-                "with focal_weight"
-            )
-        log_focal = estimate if focal is None else (focal / self.canonical_focal).log()
-
-        logits = self.out(self.trunk(features)).float().unflatten(0, batch_shape)
+        """Metric depth, ``upsample`` times as fine as the features."""
+        logits = self.out(self.trunk(features.flatten(0, 1))).float()
+        logits = logits.unflatten(0, features.shape[:2])
         place = torch.arange(self.num_bins, device=logits.device) + 0.5
         mean = torch.einsum("bnkhw,k->bnhw", logits.softmax(dim=2), place)
-        log_canonical = self.log_start + self.log_step * mean
-        depth = (log_canonical + log_focal[..., None, None]).exp()
-        return MetricDepth(depth, logits, log_focal, estimate)
+        canonical = (self.log_start + self.log_step * mean).exp()
+        depth = from_canonical_depth(canonical, focal, self.canonical_focal)
+        return MetricDepth(depth, logits, (focal / self.canonical_focal).log())
 
     def loss(
         self,
@@ -146,7 +119,7 @@ class MetricDepthHead(nn.Module):
         depth: Tensor,  # [B, N, H, W], metres, network pixels, 0 = none
         rig: CameraRig,  # one frame
     ) -> dict[str, Tensor]:
-        """The chosen losses, the bins' likelihood, and the focal branch's if there is one."""
+        """The chosen losses and the bins' cross-entropy."""
         target = nearest_depth(depth, self.stride)
         maps = [x.flatten(0, 1)[:, None] for x in (metric.depth, target, target > 0)]
         intrinsics = self._cell_intrinsics(rig).flatten(0, 1)
@@ -154,10 +127,6 @@ class MetricDepthHead(nn.Module):
             f"loss_metric_{name}": loss(*maps, intrinsics) for name, loss in self.losses.items()
         }
         losses["loss_metric_bins"] = self.likelihood_weight * self._cross_entropy(metric, target)
-        if metric.log_focal_estimate is not None:
-            true = (key_focal(rig) / self.canonical_focal).log()
-            error = (metric.log_focal_estimate - true).abs().mean()
-            losses["loss_metric_focal"] = self.focal_weight * error
         return losses
 
     def confidence(self, metric: MetricDepth) -> Tensor:
@@ -215,11 +184,6 @@ class MetricDepthHead(nn.Module):
         """Pinhole matrices in cells of the predicted depth, ``[B, N, 3, 3]``."""
         cells = rig.image_aug.new_tensor([1 / self.stride, 1 / self.stride, 1.0])[:, None]
         return cells * (rig.image_aug[:, 0] @ rig.intrinsics[:, 0])
-
-
-def key_focal(rig: CameraRig) -> Tensor:
-    """Focal lengths of the first frame's cameras in network pixels, ``[B, N]``."""
-    return effective_focal(rig.intrinsics[:, 0], rig.image_aug[:, 0])
 
 
 def _nearest(metric: MetricDepth, finer: int) -> MetricDepth:

@@ -8,13 +8,11 @@ import torch
 from mmdet3d.registry import MODELS
 
 from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.geometry.canonical import key_focal
 from bevdepth_plus.geometry.depth_bins import DepthBins
 from bevdepth_plus.models.canonical_bins import CanonicalBins
-from bevdepth_plus.models.metric_depth_head import (
-    MetricDepth,
-    MetricDepthHead,
-    key_focal,
-)
+from bevdepth_plus.models.focal_branch import FocalBranch
+from bevdepth_plus.models.metric_depth_head import MetricDepth, MetricDepthHead
 
 LOSSES = dict(
     silog=dict(type="SILogLoss"),
@@ -48,7 +46,7 @@ def spread_about(model: MetricDepthHead, depth: float, spread: float, cells=(1, 
     centres = model.log_start + model.log_step * (torch.arange(model.num_bins) + 0.5)
     logits = -0.5 * ((centres - math.log(depth)) / spread) ** 2
     logits = logits[None, None, :, None, None].expand(1, 1, -1, *cells).clone().requires_grad_()
-    return MetricDepth(torch.full((1, 1, *cells), depth), logits, torch.zeros(1, 1), None)
+    return MetricDepth(torch.full((1, 1, *cells), depth), logits, torch.zeros(1, 1))
 
 
 def test_the_same_image_under_twice_the_focal_length_is_twice_as_far():
@@ -109,7 +107,7 @@ def test_the_bins_are_taught_to_put_their_mean_at_the_target():
     for target in (2.3, 17.0, 61.0):
         logits = torch.zeros(1, 1, 40, 1, 1, requires_grad=True)
         for _ in range(300):
-            found = MetricDepth(torch.ones(1, 1, 1, 1), logits, torch.zeros(1, 1), None)
+            found = MetricDepth(torch.ones(1, 1, 1, 1), logits, torch.zeros(1, 1))
             loss = model._cross_entropy(found, torch.full((1, 1, 1, 1), target))
             (gradient,) = torch.autograd.grad(loss, logits)
             logits = (logits - 3 * gradient).detach().requires_grad_()
@@ -171,26 +169,45 @@ def test_of_finer_depth_the_nearest_in_a_cell_is_the_prior():
     torch.testing.assert_close(fine, model.bin_log_prior(near, bins, (1, 1)))
 
 
-def test_an_unknown_focal_length_is_estimated_from_the_image():
-    model = head(focal_weight=1.0)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    wide, narrow = rig_of(40.0), rig_of(90.0)
-    labels = torch.full((1, 1, 64, 96), 10.0)
-    for _ in range(60):
-        for rig, image in ((wide, features(1)), (narrow, -features(1))):
-            found = model(image, key_focal(rig))
-            loss = model.loss(found, labels, rig)["loss_metric_focal"]
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+def test_the_focal_branch_learns_what_lens_took_an_image():
+    branch = FocalBranch(8, 8, typical_focal=60.0, loss_weight=1.0)
+    optimizer = torch.optim.Adam(branch.parameters(), lr=1e-2)
+    for _ in range(100):
+        pairs = ((rig_of(40.0), features(1)), (rig_of(90.0), -features(1)))
+        loss = sum(branch.loss(branch(image), rig) for rig, image in pairs)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert branch(features(1)).item() == pytest.approx(40, rel=0.1)
+    assert branch(-features(1)).item() == pytest.approx(90, rel=0.1)
+
+
+def test_with_estimated_focal_lengths_those_of_the_info_file_do_not_matter(
+    small_config, make_batch
+):
+    config = with_head(small_config())
+    config.update(
+        focal_branch=dict(type="FocalBranch", in_channels=32, mid_channels=8, typical_focal=60.0),
+        estimate_focal=True,
+    )
+    torch.manual_seed(0)
+    model = MODELS.build(config)
     model.eval()
-    estimated, known = (model(features(1), f).depth for f in (None, torch.full((1, 1), 40.0)))
-    torch.testing.assert_close(estimated, known, rtol=0.1, atol=0)
+
+    def depth(focal: float):
+        batch = make_batch()
+        batch["data_samples"][0].metainfo["intrinsics"][..., [0, 1], [0, 1]] = focal
+        with torch.no_grad():
+            return model.test_step(batch)[0].pred_depths["metric"]
+
+    torch.testing.assert_close(depth(60.0), depth(300.0))
+    model.estimate_focal = False
+    torch.testing.assert_close(5 * depth(60.0), depth(300.0))
 
 
-def test_an_unknown_focal_length_without_the_branch_says_what_to_do():
-    with pytest.raises(ValueError, match="focal_weight"):
-        head()(features(), None)
+def test_estimating_without_a_branch_says_what_is_missing(small_config):
+    with pytest.raises(ValueError, match="focal_branch"):
+        MODELS.build({**small_config(), "estimate_focal": True})
 
 
 def test_bins_of_canonical_depth_move_with_the_focal_length():
