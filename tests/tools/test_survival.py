@@ -104,14 +104,19 @@ def straight(train, tmp_path_factory) -> Path:
     return work_dir / "iter_10.pth"
 
 
-@pytest.mark.parametrize("interval", [3, STEPS_AN_EPOCH])
+@pytest.mark.parametrize(
+    ("by_epoch", "interval", "last"),
+    [(False, 3, "iter_10.pth"), (True, 1, "epoch_2.pth")],
+    ids=["in the middle", "from its start"],
+)
 def test_killed_at_a_random_step_of_an_epoch_it_goes_on_in_that_epoch(
-    train, straight, tmp_path, interval
+    train, straight, tmp_path, by_epoch, interval, last
 ):
-    # Checkpoints in the middle of epochs (3, 6, 9) and at their ends (5, 10).
-    options = ("--cfg-options", f"{CHECKPOINT}.interval={interval}")
-    step = random.Random(interval).randrange(interval + 1, 2 * STEPS_AN_EPOCH)
+    options = ("--cfg-options", f"{CHECKPOINT}.by_epoch={by_epoch}")
+    options += (f"{CHECKPOINT}.interval={interval}",)
+    first_saved = STEPS_AN_EPOCH if by_epoch else interval
+    step = random.Random(last).randrange(first_saved + 1, 2 * STEPS_AN_EPOCH)
     train("by_epoch.py", tmp_path, *options, status=-signal.SIGKILL, DIE_AFTER_STEP=step)
-    assert not (tmp_path / straight.name).exists()
+    assert list(tmp_path.glob("*.pth")) and not (tmp_path / last).exists()
     train("by_epoch.py", tmp_path, "--resume", *options)
-    assert_same_weights(tmp_path / straight.name, straight)
+    assert_same_weights(tmp_path / last, straight)
