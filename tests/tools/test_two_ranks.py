@@ -74,7 +74,7 @@ def test_ranks_of_different_size_and_speed_score_as_one_process(
     one = run_tool("test.py", uneven, checkpoint, "--work-dir", tmp_path / "one")
     assert one.returncode == 0, one.stderr[-3000:]
     command = ("test.py", uneven, checkpoint, "--work-dir", tmp_path / "two")
-    for result in run_two_ranks(*command, SLOW_RANK="1"):
+    for result in run_two_ranks(*command, *exchange_in(tmp_path), SLOW_RANK="1"):
         assert result.returncode == 0, result.stderr[-3000:]
     expected, scores = (
         json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("one", "two")
@@ -85,6 +85,10 @@ def test_ranks_of_different_size_and_speed_score_as_one_process(
 @pytest.mark.parametrize("trouble", [dict(RAISING_RANK="1"), dict(RAISE_IN_SCORES="1")])
 def test_a_rank_that_fails_ends_the_other_too(uneven, trained, run_two_ranks, tmp_path, trouble):
     command = ("test.py", uneven, trained / "iter_4.pth", "--work-dir", tmp_path)
-    results = run_two_ranks(*command, timeout=120, **trouble)
+    results = run_two_ranks(*command, *exchange_in(tmp_path), timeout=120, **trouble)
     assert all(result.returncode in (1, 2) for result in results), results
     assert not (tmp_path / "metrics.json").exists()
+
+
+def exchange_in(folder: Path) -> tuple[str, str]:
+    return "--cfg-options", f"test_evaluator.collect_dir={folder / 'exchange'}"
