@@ -32,7 +32,11 @@ if IS_X86:
     avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
     INSTRUCTION_SETS |= {"avx2": avx2, "avx512": avx2 + avx512}
 # Sums may fuse multiply and add; cell indices may not, so that every machine gets the same cells.
-KERNELS = {"csrc/cpu/kernels.cpp": "fast", "csrc/cpu/frustum.cpp": "off"}
+KERNELS = {
+    "csrc/cpu/kernels.cpp": "fast",
+    "csrc/cpu/runs.cpp": "off",
+    "csrc/cpu/frustum.cpp": "off",
+}
 ASAN_FLAGS = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"] if WITH_ASAN else ["-g0"]
 CXX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 CXX_FLAGS += ["-Wno-maybe-uninitialized", *ASAN_FLAGS]  # gcc 12 warns about its own intrinsics
@@ -75,7 +79,8 @@ class BuildKernels(BuildExtension):
 
 def extension() -> Extension:
     """The operators, with CUDA where it can be built."""
-    sources = ["csrc/bev_pool.cpp", "csrc/cpu/dispatch.cpp"]
+    sources = ["csrc/bev_pool.cpp"]
+    sources += [f"csrc/cpu/{name}.cpp" for name in ("dispatch", "plan", "pool")]
     flags = CXX_FLAGS + OPENMP + (["-DBEVPOOL_X86"] if IS_X86 else [])
     links = OPENMP + (["-fsanitize=address"] if WITH_ASAN else [])
     if WANTS_CUDA and torch.version.cuda and CUDA_HOME:

@@ -9,6 +9,8 @@ from .checks import check_cells
 from .native import has_kernels, warn_once_about_fallback
 from .reference import bev_pool_reference
 
+INDEX = ("offsets", "runs", "column_offsets", "column_runs")
+
 
 def bev_pool(
     depth: Tensor,  # [B, N, D, H, W]
@@ -39,14 +41,14 @@ def bev_pool(
     Raises:
         ValueError, TypeError: shapes, devices or dtypes do not fit together.
     """
-    return _pool(depth, context, cells, None, None, bev_size)
+    return _pool(depth, context, cells, (None,) * 4, bev_size)
 
 
 class BEVPoolPlan(nn.Module):
     """`bev_pool` for a fixed rig: all index work is done once, when the plan is made.
 
     Moves with `.to(device)`. Its state dict holds the cells and the grid's size; the sorted index
-    is rebuilt on loading.
+    is rebuilt on loading, and for each kind of device.
 
     Example:
         plan = BEVPoolPlan.from_cells(frustum_cells(...), bev_size=(128, 128))
@@ -54,17 +56,21 @@ class BEVPoolPlan(nn.Module):
     """
 
     cells: Tensor  # [B, N, D, H, W] int32
-    offsets: Tensor | None  # [B * Y * X + 1] int32, first run of each cell
-    runs: Tensor | None  # [R, 3] int32, see Run in csrc/shared_math.h
+    # Runs ([R, 4] int32, see Run in csrc/shared_math.h) and where each group of them begins: for
+    # the forward groups are the CPU's tiles or the GPU's cells, for the backward image columns.
+    offsets: Tensor | None
+    runs: Tensor | None
+    column_offsets: Tensor | None
+    column_runs: Tensor | None
 
     def __init__(self, cells: Tensor, bev_size: tuple[int, int]) -> None:
         super().__init__()
         check_cells(cells, bev_size)
         self.bev_size = (int(bev_size[0]), int(bev_size[1]))
         self.register_buffer("cells", cells.detach().clone())
-        self.register_buffer("offsets", None, persistent=False)
-        self.register_buffer("runs", None, persistent=False)
-        self._sort_cells()
+        for name in INDEX:
+            self.register_buffer(name, None, persistent=False)
+        self._make_index()
 
     @classmethod
     def from_cells(cls, cells: Tensor, bev_size: tuple[int, int]) -> BEVPoolPlan:
@@ -77,7 +83,8 @@ class BEVPoolPlan(nn.Module):
         context: Tensor,  # [B, N, C, H, W]
     ) -> Tensor:
         """The same sums as `bev_pool(depth, context, cells, bev_size)`: [B, C, Y, X]."""
-        return _pool(depth, context, self.cells, self.offsets, self.runs, self.bev_size)
+        index = (self.offsets, self.runs, self.column_offsets, self.column_runs)
+        return _pool(depth, context, self.cells, index, self.bev_size)
 
     def get_extra_state(self) -> tuple[int, int]:
         return self.bev_size
@@ -91,29 +98,38 @@ class BEVPoolPlan(nn.Module):
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._sort_cells()
+        self._make_index()
 
-    def _sort_cells(self) -> None:
-        on_cpu = self.cells.cpu()
-        if not has_kernels(on_cpu.device):
-            return
-        offsets, runs = torch.ops.bevdepth_plus_ops.bev_pool_plan(on_cpu, *self.bev_size)
-        self.offsets, self.runs = offsets.to(self.cells.device), runs.to(self.cells.device)
+    def _apply(self, *args, **kwargs) -> BEVPoolPlan:  # what .to(), .cuda() and .cpu() come down to
+        before = self.cells.device.type
+        super()._apply(*args, **kwargs)
+        if self.cells.device.type != before:
+            self._make_index()
+        return self
+
+    def _make_index(self) -> None:
+        device = self.cells.device
+        if device.type == "meta" or not has_kernels(device):
+            index = (None,) * len(INDEX)
+        else:
+            found = torch.ops.bevdepth_plus_ops.bev_pool_plan(
+                self.cells.cpu(), *self.bev_size, device.type != "cpu"
+            )
+            index = tuple(tensor.to(device) for tensor in found)
+        for name, tensor in zip(INDEX, index, strict=True):
+            setattr(self, name, tensor)
 
 
 def _pool(
     depth: Tensor,
     context: Tensor,
     cells: Tensor,
-    offsets: Tensor | None,
-    runs: Tensor | None,
+    index: tuple[Tensor | None, ...],  # see BEVPoolPlan
     bev_size: tuple[int, int],
 ) -> Tensor:
     if has_kernels(depth.device):
         bev_y, bev_x = bev_size
-        return torch.ops.bevdepth_plus_ops.bev_pool(
-            depth, context, cells, offsets, runs, bev_y, bev_x
-        )
+        return torch.ops.bevdepth_plus_ops.bev_pool(depth, context, cells, *index, bev_y, bev_x)
     warn_once_about_fallback(depth.device)
     if torch.is_autocast_enabled(depth.device.type) and depth.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(depth.device.type)

@@ -62,6 +62,8 @@ def _fake_bev_pool(
     cells: Tensor,
     offsets: Tensor | None,
     runs: Tensor | None,
+    column_offsets: Tensor | None,
+    column_runs: Tensor | None,
     bev_y: int,
     bev_x: int,
 ) -> Tensor:
@@ -70,15 +72,30 @@ def _fake_bev_pool(
 
 
 def _fake_bev_pool_backward(
-    grad: Tensor, depth: Tensor, context: Tensor, cells: Tensor
+    grad: Tensor,
+    depth: Tensor,
+    context: Tensor,
+    cells: Tensor,
+    column_offsets: Tensor | None,
+    column_runs: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     return depth.new_empty(depth.shape), context.new_empty(context.shape)
 
 
-def _fake_bev_pool_plan(cells: Tensor, bev_y: int, bev_x: int) -> tuple[Tensor, Tensor]:
+def _fake_bev_pool_plan(
+    cells: Tensor, bev_y: int, bev_x: int, by_cell: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     check_cells(cells, (bev_y, bev_x))
-    runs = torch.library.get_ctx().new_dynamic_size()
-    return cells.new_empty(cells.shape[0] * bev_y * bev_x + 1), cells.new_empty(runs, 3)
+    batch, cameras, _, _, width = cells.shape
+    context = torch.library.get_ctx()
+    groups = batch * bev_y * bev_x + 1 if by_cell else context.new_dynamic_size()
+    runs = context.new_dynamic_size()
+    return (
+        cells.new_empty(groups),
+        cells.new_empty(runs, 4),
+        cells.new_empty(batch * cameras * width + 1),
+        cells.new_empty(runs, 4),
+    )
 
 
 def _fake_frustum_cells(
@@ -99,15 +116,15 @@ def _fake_frustum_cells(
 
 
 def _save_for_backward(ctx, inputs, output) -> None:
-    depth, context, cells = inputs[:3]
-    ctx.save_for_backward(depth, context, cells)
+    depth, context, cells, _, _, column_offsets, column_runs = inputs[:7]
+    ctx.save_for_backward(depth, context, cells, column_offsets, column_runs)
 
 
 def _backward(ctx, grad: Tensor):
     depth_grad, context_grad = torch.ops.bevdepth_plus_ops.bev_pool_backward(
         grad, *ctx.saved_tensors
     )
-    return depth_grad, context_grad, None, None, None, None, None
+    return depth_grad, context_grad, *(None,) * 7
 
 
 def _save_for_second_backward(ctx, inputs, output) -> None:
@@ -116,13 +133,16 @@ def _save_for_second_backward(ctx, inputs, output) -> None:
 
 def _second_backward(ctx, depth_tangent: Tensor, context_tangent: Tensor):
     # Pooling is linear in depth and in context, so its derivatives are made of itself.
-    grad, depth, context, cells = ctx.saved_tensors
+    grad, depth, context, cells, *columns = ctx.saved_tensors
     ops = torch.ops.bevdepth_plus_ops
-    size = grad.shape[2:]
-    grad_grad = ops.bev_pool(depth_tangent, context, cells, None, None, *size) + ops.bev_pool(
-        depth, context_tangent, cells, None, None, *size
+    index_and_size = (None, None, *columns, *grad.shape[2:])
+    grad_grad = ops.bev_pool(depth_tangent, context, cells, *index_and_size) + ops.bev_pool(
+        depth, context_tangent, cells, *index_and_size
     )
-    return grad_grad, *ops.bev_pool_backward(grad, depth_tangent, context_tangent, cells), None
+    depth_grad, context_grad = ops.bev_pool_backward(
+        grad, depth_tangent, context_tangent, cells, *columns
+    )
+    return grad_grad, depth_grad, context_grad, None, None, None
 
 
 if MISSING_REASON is None:

@@ -51,17 +51,17 @@ inline void check_pool(const Tensor& depth, const Tensor& context, const Tensor&
                     context.device(), " and ", cells.device());
 }
 
-// A plan from elsewhere is trusted in its values (BEVPoolPlan checks them when it is made or
-// loaded), not in its shapes.
-inline void check_plan(const Tensor& offsets, const Tensor& runs, const Tensor& cells,
-                       int64_t bev_y, int64_t bev_x) {
+// A plan from elsewhere is trusted in its values (BEVPoolPlan makes them from its own cells), not in
+// its shapes. `groups` is the number of tiles, cells or columns that the runs are sorted by.
+inline void check_runs(const Tensor& offsets, const Tensor& runs, int64_t groups,
+                       const Tensor& cells, const char* offsets_name, const char* runs_name) {
   TORCH_CHECK_TYPE(offsets.scalar_type() == at::kInt && runs.scalar_type() == at::kInt,
-                   "offsets and runs must be torch.int32, got ", offsets.scalar_type(), " and ",
-                   runs.scalar_type());
-  TORCH_CHECK_VALUE(offsets.dim() == 1 && offsets.size(0) == cells.size(0) * bev_y * bev_x + 1,
-                    "offsets must be [B * Y * X + 1] = [", cells.size(0) * bev_y * bev_x + 1,
-                    "], got ", offsets.sizes());
-  TORCH_CHECK_VALUE(runs.dim() == 2 && runs.size(1) == 3, "runs must be [R, 3], got ",
+                   offsets_name, " and ", runs_name, " must be torch.int32, got ",
+                   offsets.scalar_type(), " and ", runs.scalar_type());
+  TORCH_CHECK_VALUE(offsets.dim() == 1 && offsets.size(0) == groups + 1, offsets_name,
+                    " must be [", groups + 1, "], got ", offsets.sizes(),
+                    " (a plan made for another device or shape?)");
+  TORCH_CHECK_VALUE(runs.dim() == 2 && runs.size(1) == 4, runs_name, " must be [R, 4], got ",
                     runs.sizes());
   TORCH_CHECK_VALUE(offsets.device() == cells.device() && runs.device() == cells.device(),
                     "the plan must be on depth's device ", cells.device(), ", got ",

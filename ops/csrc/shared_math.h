@@ -17,10 +17,11 @@ namespace bevpool {
 // A rectangle of frustum points in one image column that all fall into one BEV cell. Cameras stand
 // upright, so most points of a column share their cell with the rows above and below.
 struct Run {
+  int32_t cell;    // of the batch item; in the CPU's list by tiles: its place in the tile
   int32_t column;  // image * W + w, where image = b * N + n
   int16_t first_bin, bins, first_row, rows;
 };
-static_assert(sizeof(Run) == 12, "a plan stores a run in three int32");
+static_assert(sizeof(Run) == 16, "a plan stores a run in four int32");
 
 struct Grid {
   double lower[3];  // x, y, z, metres

@@ -25,6 +25,8 @@ SHAPES = {
     "long rows": dict(bev_size=(2, 131), batch=3),
     "nothing inside": dict(cells="none"),
     "all points in one cell": dict(cells="one", bins=33, height=9, width=18),
+    "several tiles": dict(bev_size=(19, 70)),
+    "rows above a machine word": dict(height=70, bins=3, width=3, cells="columns"),
     "upright columns": dict(cells="columns", bins=24, height=12, width=20),
 }
 EMPTY = {
@@ -85,9 +87,26 @@ def test_every_memory_layout_gives_the_same_sums(dtype, device):
         assert_matches_reference(bev_pool, strided)
 
 
-def test_two_runs_are_bit_identical_whatever_the_number_of_threads(device):
+def crowded_case(device: str) -> PoolCase:
+    """Two cells share all points like a chequerboard, so that no points are merged."""
+    case = random_case(batch=1, bins=40, channels=9, height=8, width=35, cells="one", device=device)
+    steps = sum(torch.arange(n).view(-1, *[1] * k) for k, n in enumerate(case.cells.shape[::-1]))
+    case.cells -= (steps % 2).to(device, torch.int32)
+    return case
+
+
+def test_a_crowded_cell_is_summed_in_parts(device):
+    assert_matches_reference(bev_pool, crowded_case(device))
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_two_runs_are_bit_identical_whatever_the_number_of_threads(crowded, device):
     case = random_case(batch=2, bins=40, channels=33, height=8, width=35, device=device)
-    grad = torch.randn(2, 33, *case.bev_size, generator=torch.Generator().manual_seed(2))
+    if crowded:
+        case = crowded_case(device)
+    batch, channels = case.depth.shape[0], case.context.shape[2]
+    generator = torch.Generator().manual_seed(2)
+    grad = torch.randn(batch, channels, *case.bev_size, generator=generator)
     threads = torch.get_num_threads()
     try:
         results = []

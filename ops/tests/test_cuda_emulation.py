@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bevdepth_plus_ops import BEVPoolPlan, bev_pool_reference, frustum_cells
+from bevdepth_plus_ops import bev_pool_reference, frustum_cells
+from bevdepth_plus_ops.native import MISSING_REASON
 from bevdepth_plus_ops.testing import PoolCase, assert_matches_reference, random_case
 
 OPS = Path(__file__).resolve().parent.parent
@@ -53,14 +54,17 @@ def emulated_pool(kernels: ctypes.CDLL, planned: bool):
         @staticmethod
         def forward(ctx, depth, context, cells, bev_size):
             ctx.case = PoolCase(depth.contiguous(), context.contiguous(), cells, bev_size)
-            plan = BEVPoolPlan.from_cells(cells, bev_size) if planned else None
+            offsets, runs = (None, None)
+            if planned:
+                make_plan = torch.ops.bevdepth_plus_ops.bev_pool_plan
+                offsets, runs, _, _ = make_plan(cells, *bev_size, by_cell=True)
             out = torch.full(
                 (depth.shape[0], context.shape[2], *bev_size), float("nan"), dtype=depth.dtype
             )
             kernels.emulate_forward(
                 DTYPES[depth.dtype], sizes(ctx.case), pointer(ctx.case.depth),
-                pointer(ctx.case.context), pointer(cells), pointer(plan and plan.offsets),
-                pointer(plan and plan.runs), pointer(out),
+                pointer(ctx.case.context), pointer(cells), pointer(offsets), pointer(runs),
+                pointer(out),
             )  # fmt: skip
             return out
 
@@ -95,7 +99,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_emulated_cuda_kernels_match_the_reference(kernels, shape, dtype, planned):
     case = random_case(dtype=dtype, **SHAPES[shape])
-    if planned and BEVPoolPlan.from_cells(case.cells, case.bev_size).runs is None:
+    if planned and MISSING_REASON is not None:
         pytest.skip("the compiled library is not in use")
     if dtype == torch.float64 and case.context.shape[2] > 128:
         case.context = case.context[:, :, :128]  # more are sliced before the launch

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bevdepth_plus_ops import BEVPoolPlan, bev_pool, frustum_cells
+from bevdepth_plus_ops.bev_pool import INDEX
 from bevdepth_plus_ops.native import MISSING_REASON
 from bevdepth_plus_ops.testing import random_case
 
@@ -23,7 +24,7 @@ needs_library = pytest.mark.skipif(
 def test_bev_pool_passes_opcheck(planned, device):
     case = random_case(device=device)
     plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
-    index = (plan.offsets, plan.runs) if planned else (None, None)
+    index = [getattr(plan, name) if planned else None for name in INDEX]
     inputs = (case.depth.requires_grad_(), case.context.requires_grad_(), case.cells)
     torch.library.opcheck(
         torch.ops.bevdepth_plus_ops.bev_pool.default, (*inputs, *index, *case.bev_size)
@@ -35,10 +36,15 @@ def test_the_other_operators_pass_opcheck(device):
     case = random_case(device=device)
     ops = torch.ops.bevdepth_plus_ops
     grad = torch.randn(2, 20, *case.bev_size).to(device)
-    torch.library.opcheck(
-        ops.bev_pool_backward.default, (grad, case.depth, case.context, case.cells)
-    )
-    torch.library.opcheck(ops.bev_pool_plan.default, (case.cells.cpu(), *case.bev_size))
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    for columns in ((None, None), (plan.column_offsets, plan.column_runs)):
+        torch.library.opcheck(
+            ops.bev_pool_backward.default, (grad, case.depth, case.context, case.cells, *columns)
+        )
+    for by_cell in (False, True):
+        torch.library.opcheck(
+            ops.bev_pool_plan.default, (case.cells.cpu(), *case.bev_size, by_cell)
+        )
     eye3, eye4 = torch.eye(3).view(1, 1, 3, 3), torch.eye(4).view(1, 1, 4, 4)
     matrices = [m.to(device) for m in (eye4, eye3, eye3, eye4[0])]
     axes = [torch.arange(1.0, n).to(device) for n in (4, 3, 6)]

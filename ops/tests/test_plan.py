@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from bevdepth_plus_ops import BEVPoolPlan, bev_pool
 from bevdepth_plus_ops.testing import random_case
 
+TILE = (8, 32)  # kTileY, kTileX in csrc/cpu/kernels.h
+
 
 def test_planned_and_unplanned_pooling_give_the_same_bits():
     case = random_case(bins=30, width=19, cells="columns")
@@ -17,16 +20,29 @@ def test_planned_and_unplanned_pooling_give_the_same_bits():
     assert torch.equal(plan(case.depth, case.context), bev_pool(*case.arguments))
 
 
-def points_of_runs(plan: BEVPoolPlan) -> list[tuple[int, int]]:
+def points_of_runs(plan: BEVPoolPlan, by_column: bool) -> list[tuple[int, int]]:
     """(point, cell) of every point in the plan's runs, point numbered as in cells.flatten()."""
-    _, _, bins, height, width = plan.cells.shape
-    offsets = plan.offsets.tolist()
-    words = plan.runs.numpy()
-    shorts = words[:, 1:].copy().view("int16")  # first bin, bins, first row, rows
+    _, cameras, bins, height, width = plan.cells.shape
+    size_y, size_x = plan.bev_size
+    offsets, words = plan.offsets.tolist(), plan.runs
+    if by_column:
+        offsets, words = plan.column_offsets.tolist(), plan.column_runs
+    shorts = words[:, 2:].contiguous().view(torch.int16)  # first bin, bins, first row, rows
+    tiles_x = -(-size_x // TILE[1])
+    tiles = -(-size_y // TILE[0]) * tiles_x
     points = []
-    for cell in range(len(offsets) - 1):
-        for r in range(offsets[cell], offsets[cell + 1]):
-            image, w = divmod(int(words[r, 0]), width)
+    for group in range(len(offsets) - 1):
+        for r in range(offsets[group], offsets[group + 1]):
+            place, column = words[r, :2].tolist()
+            image, w = divmod(column, width)
+            if by_column:
+                assert column == group
+                cell = image // cameras * size_y * size_x + place
+            else:
+                item, tile = divmod(group, tiles)
+                y = tile // tiles_x * TILE[0] + place // TILE[1]
+                x = tile % tiles_x * TILE[1] + place % TILE[1]
+                cell = (item * size_y + y) * size_x + x
             first_bin, run_bins, first_row, rows = shorts[r].tolist()
             for d in range(first_bin, first_bin + run_bins):
                 for h in range(first_row, first_row + rows):
@@ -34,9 +50,11 @@ def points_of_runs(plan: BEVPoolPlan) -> list[tuple[int, int]]:
     return points
 
 
+@pytest.mark.parametrize("by_column", [False, True])
 @pytest.mark.parametrize("cells", ["random", "columns", "one", "none"])
-def test_runs_cover_every_inside_point_exactly_once(cells):
-    case = random_case(cells=cells, bins=9, height=6, width=5)
+def test_runs_cover_every_inside_point_exactly_once(cells, by_column):
+    case = random_case(cells=cells, bins=9, height=70, width=5, batch=2, cameras=2,
+                       bev_size=(11, 70))  # fmt: skip
     plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
     if plan.runs is None:
         pytest.skip("the compiled library is not in use")
@@ -45,7 +63,7 @@ def test_runs_cover_every_inside_point_exactly_once(cells):
     inside = (flat >= 0) & (flat < grid)
     global_cell = (flat + grid * torch.arange(len(flat)).view(-1, 1))[inside].tolist()
     expected = list(zip(inside.flatten().nonzero().flatten().tolist(), global_cell, strict=True))
-    assert sorted(points_of_runs(plan)) == expected
+    assert sorted(points_of_runs(plan, by_column)) == expected
 
 
 def test_upright_columns_need_few_runs():
@@ -93,6 +111,14 @@ def test_a_plan_moves_with_its_device(device):
     case = random_case(device=device)
     plan = BEVPoolPlan.from_cells(case.cells.cpu(), case.bev_size).to(device)
     torch.testing.assert_close(plan(case.depth, case.context), bev_pool(*case.arguments))
+
+
+def test_a_copied_plan_and_one_on_meta_keep_their_size():
+    case = random_case()
+    plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
+    assert torch.equal(copy.deepcopy(plan)(case.depth, case.context), bev_pool(*case.arguments))
+    depth, context = case.depth.to("meta"), case.context.to("meta")
+    assert plan.to("meta")(depth, context).shape == (2, 20, 6, 9)
 
 
 def test_inputs_of_another_shape_are_refused():

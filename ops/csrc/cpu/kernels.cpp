@@ -1,34 +1,17 @@
 // The pooling kernels, compiled once per instruction set with -DBEVPOOL_ISA=<name>.
 #include "kernels.h"
 
-#include <cstdlib>
 #include <cstring>
 
 #include "vec.h"
 
 namespace bevpool {
 
+int64_t BEVPOOL_NAMED(find_runs)(const FindRunsArgs& a, Run* runs);
 void BEVPOOL_NAMED(frustum)(const FrustumArgs& a, int64_t first_plane, int64_t last_plane);
 extern const Kernels BEVPOOL_NAMED(kernels);
 
 namespace {
-
-template <typename T>
-class Workspace {  // a cache-line aligned array, freed at the end of the scope
- public:
-  explicit Workspace(int64_t size)
-      : data_(static_cast<T*>(std::aligned_alloc(64, (size * sizeof(T) + 63) / 64 * 64))) {
-    if (data_ == nullptr) std::abort();  // a few hundred kB: the process is out of memory
-  }
-  ~Workspace() { std::free(data_); }
-  Workspace(const Workspace&) = delete;
-  Workspace& operator=(const Workspace&) = delete;
-  T* get() { return data_; }
-  void clear(int64_t size) { std::memset(data_, 0, size * sizeof(T)); }
-
- private:
-  T* data_;
-};
 
 // Calls f<Vectors> for consecutive blocks of whole vectors that together make `channels`: at most
 // six, so that a block's sums stay in registers also where there are only sixteen of them.
@@ -52,7 +35,7 @@ BEVPOOL_INLINE void for_channel_blocks(int64_t channels, F&& f) {
   }
 }
 
-// ---- packing ---------------------------------------------------------------------------------
+// ---- packing and unpacking ---------------------------------------------------------------------
 
 // Channels next to each other for `count` places of the source.
 template <typename S>
@@ -106,32 +89,58 @@ void pack_depth(const PackDepthArgs& a, int64_t first_plane, int64_t last_plane)
   }
 }
 
-// ---- forward: BEV cells gather their runs -----------------------------------------------------
+template <typename S>
+void unpack(const UnpackArgs& a, int64_t first_row, int64_t last_row) {
+  const int64_t pixels = a.height * a.width;
+  for (int64_t row = first_row; row < last_row; ++row) {
+    const int64_t image = row / a.height, h = row % a.height;
+    const Sum<S>* source =
+        static_cast<const Sum<S>*>(a.packed) + (image * pixels + h) * a.padded_channels;
+    S* target = static_cast<S*>(a.target) + image * a.channels * pixels + h * a.width;
+    transpose(source, a.height * a.padded_channels, a.width, a.channels, target, pixels, a.width);
+  }
+}
+
+template <typename S>
+void unpack_depth(const UnpackDepthArgs& a, int64_t first_plane, int64_t last_plane) {
+  const int64_t pixels = a.height * a.width;
+  for (int64_t plane = first_plane; plane < last_plane; ++plane) {
+    const int64_t image = plane / a.bins, d = plane % a.bins;
+    const Sum<S>* source =
+        static_cast<const Sum<S>*>(a.packed) + image * a.bins * pixels + d * a.height;
+    transpose(source, a.bins * a.height, a.width, a.height,
+              static_cast<S*>(a.target) + plane * pixels, a.width, a.width);
+  }
+}
+
+// ---- forward: the runs of a BEV tile, column by column ------------------------------------------
 
 template <typename T>
-struct SumCell {
+struct AddRuns {
   const ForwardArgs& a;
-  int64_t cell;
-  T* sum;  // [padded_channels]
+  int64_t first_run, last_run;
+  T* sums;
 
   template <int Vectors>
   BEVPOOL_INLINE void operator()(int64_t channel) const {
     constexpr int lanes = VectorOf<T>::lanes;
+    // Copies, because for all the compiler knows the stores below change the originals.
     const T* packed_depth = static_cast<const T*>(a.packed_depth);
     const T* packed_context = static_cast<const T*>(a.packed_context) + channel;
-    Vec<T> total[Vectors];
-#pragma GCC unroll 6
-    for (int i = 0; i < Vectors; ++i) total[i] = Vec<T>{};
-    for (int32_t r = a.offsets[cell]; r < a.offsets[cell + 1]; ++r) {
+    const int64_t bins = a.bins, height = a.height, padded_channels = a.padded_channels;
+    for (int64_t r = first_run; r < last_run; ++r) {
       const Run run = a.runs[r];
       const int64_t column = run.column;
-      const T* depth =
-          packed_depth + (column * a.bins + run.first_bin) * a.height + run.first_row;
-      const T* row = packed_context + (column * a.height + run.first_row) * a.padded_channels;
+      const T* depth = packed_depth + (column * bins + run.first_bin) * height + run.first_row;
+      const T* row = packed_context + (column * height + run.first_row) * padded_channels;
+      T* sum = sums + run.cell * padded_channels + channel;
+      Vec<T> total[Vectors];
+#pragma GCC unroll 6
+      for (int i = 0; i < Vectors; ++i) total[i] = load(sum + i * lanes);
       for (int first = 0; first < run.rows; first += lanes) {
         // Lanes beyond the run hold other points' depth, or padding, and are not used.
         Vec<T> sum_of_bins = load(depth + first);
-        for (int d = 1; d < run.bins; ++d) sum_of_bins += load(depth + d * a.height + first);
+        for (int d = 1; d < run.bins; ++d) sum_of_bins += load(depth + d * height + first);
         T weight[lanes];
         store(weight, sum_of_bins);
         const int rows = run.rows - first < lanes ? run.rows - first : lanes;
@@ -139,29 +148,47 @@ struct SumCell {
           const Vec<T> w = splat(weight[k]);
 #pragma GCC unroll 6
           for (int i = 0; i < Vectors; ++i) total[i] += w * load(row + i * lanes);
-          row += a.padded_channels;
+          row += padded_channels;
         }
       }
-    }
 #pragma GCC unroll 6
-    for (int i = 0; i < Vectors; ++i) store(sum + channel + i * lanes, total[i]);
+      for (int i = 0; i < Vectors; ++i) store(sum + i * lanes, total[i]);
+    }
   }
 };
 
 template <typename S>
-void forward(const ForwardArgs& a, int64_t first_tile, int64_t last_tile) {
+void add_runs(const ForwardArgs& a, int64_t first_run, int64_t last_run, void* sums) {
   using T = Sum<S>;
-  const int64_t tiles = (a.grid + kTileCells - 1) / kTileCells;
-  Workspace<T> sums(kTileCells * a.padded_channels);
-  for (int64_t tile = first_tile; tile < last_tile; ++tile) {
-    const int64_t item = tile / tiles, cell = tile % tiles * kTileCells;
-    const int64_t count = a.grid - cell < kTileCells ? a.grid - cell : kTileCells;
-    for (int64_t j = 0; j < count; ++j)
-      for_channel_blocks<T>(a.padded_channels,
-                            SumCell<T>{a, item * a.grid + cell + j,
-                                       sums.get() + j * a.padded_channels});
-    S* bev = static_cast<S*>(a.bev) + item * a.channels * a.grid + cell;
-    transpose(sums.get(), a.padded_channels, count, a.channels, bev, a.grid, count);
+  std::memset(sums, 0, kTileCells * a.padded_channels * sizeof(T));
+  for_channel_blocks<T>(a.padded_channels,
+                        AddRuns<T>{a, first_run, last_run, static_cast<T*>(sums)});
+}
+
+// Sixteen lines a power of two apart, as the channels of most grids are, fall into one set of the
+// first cache and push each other out before they are written: so eight channels at a time.
+constexpr int64_t kWriteChannels = 8;
+
+template <typename S>
+void write_tile(const ForwardArgs& a, int64_t tile, void* sums_of_parts, int64_t parts) {
+  using T = Sum<S>;
+  T* sums = static_cast<T*>(sums_of_parts);
+  const int64_t size = kTileCells * a.padded_channels;
+  for (int64_t part = 1; part < parts; ++part)
+    for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
+
+  const int64_t tiles_x = (a.bev_x + kTileX - 1) / kTileX;
+  const int64_t tiles = (a.bev_y + kTileY - 1) / kTileY * tiles_x, grid = a.bev_y * a.bev_x;
+  const int64_t y0 = tile % tiles / tiles_x * kTileY, x0 = tile % tiles_x * kTileX;
+  const int64_t rows = a.bev_y - y0 < kTileY ? a.bev_y - y0 : kTileY;
+  const int64_t columns = a.bev_x - x0 < kTileX ? a.bev_x - x0 : kTileX;
+  S* bev = static_cast<S*>(a.bev) + tile / tiles * a.channels * grid + y0 * a.bev_x + x0;
+  for (int64_t c = 0; c < a.channels; c += kWriteChannels) {
+    const int64_t rest = a.channels - c;
+    for (int64_t y = 0; y < rows; ++y)
+      transpose(sums + y * kTileX * a.padded_channels + c, a.padded_channels, columns,
+                rest < kWriteChannels ? rest : kWriteChannels, bev + c * grid + y * a.bev_x, grid,
+                columns);
   }
 }
 
@@ -222,145 +249,48 @@ struct RunGradients {
   }
 };
 
-// The columns [w0, w0 + count) of one image, in memory close to the core. Column by column:
-// depth is [columns, D, H], context [columns, H, padded_channels].
 template <typename S>
-struct ColumnBlock {
+void backward(const BackwardArgs& a, int64_t first_column, int64_t last_column) {
   using T = Sum<S>;
-
-  explicit ColumnBlock(const BackwardArgs& args)
-      : a(args), points(a.bins * a.height), features(a.height * a.padded_channels),
-        depth(kColumnBlock * points + kDepthPadding), depth_grad(kColumnBlock * points),
-        context(kColumnBlock * features), context_grad(kColumnBlock * features) {}
-
-  void read(int64_t image, int64_t w0, int64_t count) {
-    const int64_t pixels = a.height * a.width;
-    const S* source = static_cast<const S*>(a.depth) + image * a.depth_image_stride + w0;
-    for (int64_t d = 0; d < a.bins; ++d)
-      transpose(source + d * pixels, a.width, a.height, count, depth.get() + d * a.height, points,
-                a.height);
-    const S* features_source = static_cast<const S*>(a.context) + image * a.context_image_stride;
-    for (int64_t h = 0; h < a.height; ++h)
-      pack_places(features_source + (h * a.width + w0) * a.context_pixel_stride,
-                  a.context_channel_stride, a.context_pixel_stride, count, a.channels,
-                  a.padded_channels, context.get() + h * a.padded_channels, features);
-    depth_grad.clear(count * points);
-    context_grad.clear(count * features);
-  }
-
-  void add_runs(int64_t image, int64_t w0, int64_t count) {
+  const int64_t points = a.bins * a.height, features = a.height * a.padded_channels;
+  for (int64_t column = first_column; column < last_column; ++column) {
+    const T* depth = static_cast<const T*>(a.packed_depth) + column * points;
+    const T* context = static_cast<const T*>(a.packed_context) + column * features;
     const T* grad = static_cast<const T*>(a.packed_grad) +
-                    image / a.cameras * a.grid * a.padded_channels;
-    for (int64_t w = 0; w < count; ++w) {
-      const int32_t* runs = a.column_offsets + image * a.width + w0 + w;
-      for (int32_t r = runs[0]; r < runs[1]; ++r) {
-        const Run run = a.runs[r].run;
-        // A ray's cells lie apart in memory, where no hardware expects the next one.
-        if (r + 2 < runs[1]) {
-          const T* next = grad + a.runs[r + 2].cell * a.padded_channels;
-          for (int64_t c = 0; c < a.padded_channels; c += 64 / sizeof(T))
-            __builtin_prefetch(next + c);
-        }
-        const int64_t point = w * points + run.first_bin * a.height + run.first_row;
-        const int64_t row = w * features + run.first_row * a.padded_channels;
-        for_channel_blocks<T>(
-            a.padded_channels,
-            RunGradients<T>{a, run, depth.get() + point, context.get() + row,
-                            grad + a.runs[r].cell * a.padded_channels, depth_grad.get() + point,
-                            context_grad.get() + row});
+                    column / a.columns_per_item * a.grid * a.padded_channels;
+    T* depth_grad = static_cast<T*>(a.packed_depth_grad) + column * points;
+    T* context_grad = static_cast<T*>(a.packed_context_grad) + column * features;
+    std::memset(depth_grad, 0, points * sizeof(T));
+    std::memset(context_grad, 0, features * sizeof(T));
+    const int64_t last_run = a.column_offsets[column + 1];
+    for (int64_t r = a.column_offsets[column]; r < last_run; ++r) {
+      const Run run = a.column_runs[r];
+      // A ray's cells lie apart in memory, where no hardware expects the next one.
+      if (r + 2 < last_run) {
+        const T* next = grad + a.column_runs[r + 2].cell * a.padded_channels;
+        for (int64_t c = 0; c < a.padded_channels; c += 64 / sizeof(T))
+          __builtin_prefetch(next + c);
       }
+      const int64_t point = run.first_bin * a.height + run.first_row;
+      const int64_t row = run.first_row * a.padded_channels;
+      for_channel_blocks<T>(
+          a.padded_channels,
+          RunGradients<T>{a, run, depth + point, context + row,
+                          grad + run.cell * a.padded_channels, depth_grad + point,
+                          context_grad + row});
     }
-  }
-
-  void write(int64_t image, int64_t w0, int64_t count) {
-    const int64_t pixels = a.height * a.width;
-    S* depth_target = static_cast<S*>(a.depth_grad) + image * a.bins * pixels + w0;
-    for (int64_t d = 0; d < a.bins; ++d)
-      transpose(depth_grad.get() + d * a.height, points, count, a.height,
-                depth_target + d * pixels, a.width, count);
-    S* context_target = static_cast<S*>(a.context_grad) + image * a.channels * pixels + w0;
-    for (int64_t h = 0; h < a.height; ++h)
-      transpose(context_grad.get() + h * a.padded_channels, features, count, a.channels,
-                context_target + h * a.width, pixels, count);
-  }
-
-  const BackwardArgs& a;
-  const int64_t points, features;
-  Workspace<T> depth, depth_grad, context, context_grad;
-};
-
-template <typename S>
-void backward(const BackwardArgs& a, int64_t first_block, int64_t last_block) {
-  const int64_t blocks = (a.width + kColumnBlock - 1) / kColumnBlock;
-  ColumnBlock<S> columns(a);
-  for (int64_t block = first_block; block < last_block; ++block) {
-    const int64_t image = block / blocks, w0 = block % blocks * kColumnBlock;
-    const int64_t count = a.width - w0 < kColumnBlock ? a.width - w0 : kColumnBlock;
-    columns.read(image, w0, count);
-    columns.add_runs(image, w0, count);
-    columns.write(image, w0, count);
-  }
-}
-
-// ---- plan: where runs start -------------------------------------------------------------------
-
-// lengths[h, w] = rows of the vertical run of one cell that starts at (h, w), else 0.
-void vertical_runs(const int32_t* cells, int64_t height, int64_t width, int64_t grid,
-                   int32_t* lengths) {
-  const int32_t limit = grid < 0x7fffffff ? static_cast<int32_t>(grid) : 0x7fffffff;
-  for (int64_t h = height - 1; h >= 0; --h) {
-    const int32_t* here = cells + h * width;
-    const int32_t* below = here + (h + 1 < height ? width : 0);
-    int32_t* length = lengths + h * width;
-    int32_t* length_below = length + (h + 1 < height ? width : 0);
-    const bool has_below = h + 1 < height;
-    for (int64_t w = 0; w < width; ++w) {
-      const bool inside = (here[w] >= 0) & (here[w] < limit);
-      const bool same = has_below & inside & (here[w] == below[w]);
-      const int32_t rest = same ? length_below[w] : 0;
-      if (has_below) length_below[w] = same ? 0 : length_below[w];
-      length[w] = inside ? rest + 1 : 0;
-    }
-  }
-}
-
-void run_starts(const RunStartArgs& a) {
-  const int64_t pixels = a.height * a.width;
-  int32_t* lengths = a.row_buffer;
-  int32_t* lengths_after = a.row_buffer + pixels;  // of bin d + 1
-  for (int64_t d = a.bins - 1; d >= 0; --d) {
-    const int32_t* cells = a.cells + d * pixels;
-    int32_t* starts = a.starts + d * pixels;
-    vertical_runs(cells, a.height, a.width, a.grid, lengths);
-    if (d + 1 == a.bins) {
-      for (int64_t p = 0; p < pixels; ++p)
-        starts[p] = lengths[p] | (lengths[p] ? 1 << 16 : 0);
-    } else {
-      const int32_t* cells_after = cells + pixels;
-      int32_t* starts_after = starts + pixels;
-      for (int64_t p = 0; p < pixels; ++p) {
-        const bool goes_on = (lengths[p] != 0) & (lengths[p] == lengths_after[p]) &
-                             (cells[p] == cells_after[p]);
-        const int32_t bins_after = goes_on ? starts_after[p] & ~0xffff : 0;
-        starts_after[p] = goes_on ? 0 : starts_after[p];
-        starts[p] = (lengths[p] | (lengths[p] ? 1 << 16 : 0)) + bins_after;
-      }
-    }
-    int32_t* swapped = lengths;
-    lengths = lengths_after;
-    lengths_after = swapped;
   }
 }
 
 // ---- one entry per kernel ---------------------------------------------------------------------
 
 #define BEVPOOL_BY_DTYPE(kernel)                                         \
-  [](const auto& a, int64_t first, int64_t last) {                       \
+  [](const auto& a, auto... rest) {                                      \
     switch (a.dtype) {                                                   \
-      case Dtype::kFloat: return kernel<float>(a, first, last);          \
-      case Dtype::kDouble: return kernel<double>(a, first, last);        \
-      case Dtype::kBFloat16: return kernel<BFloat16>(a, first, last);    \
-      case Dtype::kHalf: return kernel<Half>(a, first, last);            \
+      case Dtype::kFloat: return kernel<float>(a, rest...);              \
+      case Dtype::kDouble: return kernel<double>(a, rest...);            \
+      case Dtype::kBFloat16: return kernel<BFloat16>(a, rest...);        \
+      case Dtype::kHalf: return kernel<Half>(a, rest...);                \
     }                                                                    \
   }
 
@@ -370,8 +300,15 @@ void run_starts(const RunStartArgs& a) {
 }  // namespace
 
 const Kernels BEVPOOL_NAMED(kernels) = {
-    BEVPOOL_STRING(BEVPOOL_ISA), BEVPOOL_BY_DTYPE(pack),     BEVPOOL_BY_DTYPE(pack_depth),
-    BEVPOOL_BY_DTYPE(forward),   BEVPOOL_BY_DTYPE(backward), run_starts,
+    BEVPOOL_STRING(BEVPOOL_ISA),
+    BEVPOOL_BY_DTYPE(pack),
+    BEVPOOL_BY_DTYPE(unpack),
+    BEVPOOL_BY_DTYPE(pack_depth),
+    BEVPOOL_BY_DTYPE(unpack_depth),
+    BEVPOOL_BY_DTYPE(add_runs),
+    BEVPOOL_BY_DTYPE(write_tile),
+    BEVPOOL_BY_DTYPE(backward),
+    BEVPOOL_NAMED(find_runs),
     BEVPOOL_NAMED(frustum),
 };
 

@@ -1,5 +1,6 @@
 // What the CPU kernels offer: plain pointers in, ranges of independent work items.
-// kernels.cpp is compiled once per instruction set; kernels_for_this_cpu() picks one at run time.
+// kernels.cpp, runs.cpp and frustum.cpp are compiled once per instruction set;
+// kernels_for_this_cpu() picks one at run time.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,11 @@ enum class Dtype { kFloat, kDouble, kBFloat16, kHalf };
 // holds `padded_channels` values, the channels rounded up to whole vectors, the rest zero.
 // Workspaces put the rows of an image column behind each other, because runs go down columns.
 constexpr int64_t kChannelMultiple = 16;
-constexpr int64_t kTileCells = 128;    // BEV cells that the forward finishes together
-constexpr int64_t kPackRows = 64;     // cells whose gradients are packed together
-constexpr int64_t kColumnBlock = 16;  // image columns that the backward finishes together
+constexpr int64_t kPackRows = 64;      // cells whose gradients are packed together
 constexpr int64_t kDepthPadding = 64;  // values readable behind packed depth
+// The forward finishes BEV tiles of this size. A column's context, which all its runs within a tile
+// share, stays close to the core, and so do the tile's sums.
+constexpr int64_t kTileY = 8, kTileX = 32, kTileCells = kTileY * kTileX;
 
 // Item i, place y, x, channel c of the source goes to [i, x, y, c]: `width` is 1 for BEV cells and
 // the image's width for pixels.
@@ -29,6 +31,14 @@ struct PackArgs {
   void* packed;  // [items, width, height, padded_channels]
 };
 
+// [images, W, H, padded_channels] back to [images, C, H, W].
+struct UnpackArgs {
+  Dtype dtype;  // of the target
+  const void* packed;
+  int64_t height, width, channels, padded_channels;
+  void* target;
+};
+
 // [D, H, W] of each image to [W, D, H].
 struct PackDepthArgs {
   Dtype dtype;
@@ -37,42 +47,39 @@ struct PackDepthArgs {
   void* packed;
 };
 
+// [images, W, D, H] back to [images, D, H, W].
+struct UnpackDepthArgs {
+  Dtype dtype;  // of the target
+  const void* packed;
+  int64_t bins, height, width;
+  void* target;
+};
+
 struct ForwardArgs {
   Dtype dtype;
   const void* packed_depth;    // [images, W, D, H]
   const void* packed_context;  // [images, W, H, padded_channels]
-  const int32_t* offsets;      // [B * grid + 1] first run of each cell
-  const Run* runs;
-  int64_t bins, height, channels, padded_channels, grid;
-  void* bev;  // [B, C, grid]
-};
-
-// A run and the cell it falls into, for walking columns rather than cells.
-struct CellRun {
-  int32_t cell;
-  Run run;
+  const Run* runs;             // by tiles
+  int64_t bins, height, channels, padded_channels, bev_y, bev_x;
+  void* bev;  // [B, C, Y, X]
 };
 
 struct BackwardArgs {
   Dtype dtype;
-  const void* depth;              // [D, H, W] contiguous within an image
-  int64_t depth_image_stride;
-  const void* context;  // any strides
-  int64_t context_image_stride, context_channel_stride, context_pixel_stride;
-  const void* packed_grad;        // [B * grid, padded_channels]
+  const void* packed_depth;    // [images, W, D, H]
+  const void* packed_context;  // [images, W, H, padded_channels]
+  const void* packed_grad;     // [B * grid, padded_channels]
   const int32_t* column_offsets;  // [images * W + 1] first run of each column
-  const CellRun* runs;
-  int64_t cameras, bins, height, width, channels, padded_channels, grid;
-  void* depth_grad;    // [images, D, H, W]
-  void* context_grad;  // [images, C, H, W]
+  const Run* column_runs;
+  int64_t columns_per_item, bins, height, padded_channels, grid;
+  void* packed_depth_grad;    // [images, W, D, H]
+  void* packed_context_grad;  // [images, W, H, padded_channels]
 };
 
-// For each point of one image: rows | bins << 16 where a Run starts, else 0.
-struct RunStartArgs {
-  const int32_t* cells;  // [D, H, W]
-  int64_t bins, height, width, grid;
-  int32_t* starts;      // [D, H, W]
-  int32_t* row_buffer;  // [2, H, W]
+struct FindRunsArgs {
+  const int32_t* packed_cells;  // [D, H] of one column, readable kDepthPadding on both sides
+  int64_t bins, height, grid;
+  int32_t column;
 };
 
 struct FrustumArgs {
@@ -92,10 +99,16 @@ struct Kernels {
   const char* instruction_set;
   // A work item is kPackRows cells (width 1) or one row of an image.
   void (*pack)(const PackArgs&, int64_t first, int64_t last);
+  void (*unpack)(const UnpackArgs&, int64_t first_row, int64_t last_row);
   void (*pack_depth)(const PackDepthArgs&, int64_t first_plane, int64_t last_plane);
-  void (*forward)(const ForwardArgs&, int64_t first_tile, int64_t last_tile);
-  void (*backward)(const BackwardArgs&, int64_t first_block, int64_t last_block);
-  void (*run_starts)(const RunStartArgs&);
+  void (*unpack_depth)(const UnpackDepthArgs&, int64_t first_plane, int64_t last_plane);
+  // Sums of a tile, [kTileCells, padded_channels], from the given runs of it.
+  void (*add_runs)(const ForwardArgs&, int64_t first_run, int64_t last_run, void* sums);
+  // Adds up `parts` such sums in their order and writes the tile.
+  void (*write_tile)(const ForwardArgs&, int64_t tile, void* sums, int64_t parts);
+  void (*backward)(const BackwardArgs&, int64_t first_column, int64_t last_column);
+  // Writes at most D * H runs, in the order of bins, then rows; returns how many.
+  int64_t (*find_runs)(const FindRunsArgs&, Run* runs);
   void (*frustum)(const FrustumArgs&, int64_t first_plane, int64_t last_plane);  // image * D + d
 };
 

@@ -37,6 +37,7 @@ struct VectorOf<double> {
 
 template <typename T>
 using Vec = typename VectorOf<T>::type;
+typedef int32_t VecI32 __attribute__((vector_size(kVectorBytes)));
 typedef uint32_t VecU32 __attribute__((vector_size(kVectorBytes)));
 typedef uint16_t VecU16 __attribute__((vector_size(kVectorBytes / 2)));
 
@@ -126,6 +127,27 @@ BEVPOOL_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // unlike x + 0, this is x itself for -0 too: no instruction is left
 }
 
+// ---- integers ---------------------------------------------------------------------------------
+
+BEVPOOL_INLINE VecI32 load_ints(const int32_t* p) {
+  VecI32 v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+// Bit k is set where lane k of a comparison is true.
+BEVPOOL_INLINE uint64_t lane_bits(VecI32 truth) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(bit_cast<__m512i>(truth));
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps(bit_cast<__m256>(truth)));
+#else
+  uint64_t bits = 0;
+  for (int k = 0; k < VectorOf<float>::lanes; ++k) bits |= uint64_t{truth[k] != 0} << k;
+  return bits;
+#endif
+}
+
 // ---- transposition ---------------------------------------------------------------------------
 
 #if defined(__clang__)
@@ -184,6 +206,33 @@ BEVPOOL_INLINE void transpose_square(Vec<T>* rows) {
   }
 }
 
+#if defined(__AVX512F__)
+// target[j][i] = source[i][j] for 16 rows and 8 columns of the source.
+template <typename To>
+BEVPOOL_INLINE void transpose_16x8(const float* source, int64_t source_stride, To* target,
+                                   int64_t target_stride) {
+  Vec<float> rows[8], next[8];
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k)  // source rows k and k + 8 are the halves of vector k
+    rows[k] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(source + k * source_stride)),
+                                 _mm256_loadu_ps(source + (k + 8) * source_stride), 1);
+#pragma GCC unroll 3
+  for (int step = 0; step < 3; ++step) {  // transpose_square in each half
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      next[2 * i] = pick<float, 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27>(
+          rows[i], rows[i + 4]);
+      next[2 * i + 1] = pick<float, 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31>(
+          rows[i], rows[i + 4]);
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) rows[k] = next[k];
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) store(target + k * target_stride, rows[k]);
+}
+#endif
+
 // One tile of transpose(), at most lanes x lanes.
 template <typename From, typename To>
 BEVPOOL_INLINE void transpose_tile(const From* source, int64_t source_stride, int64_t rows,
@@ -191,6 +240,10 @@ BEVPOOL_INLINE void transpose_tile(const From* source, int64_t source_stride, in
                                    int64_t padded_rows) {
   using T = Sum<From>;
   constexpr int64_t n = VectorOf<T>::lanes;
+#if defined(__AVX512F__)
+  if constexpr (n == 16 && sizeof(From) == 4)
+    if (rows >= n && columns == 8) return transpose_16x8(source, source_stride, target, target_stride);
+#endif
   Vec<T> tile[n];
   if (rows >= n && columns >= n) {
 #pragma GCC unroll 16

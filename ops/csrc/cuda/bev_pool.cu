@@ -73,7 +73,7 @@ __device__ __forceinline__ Run run_at(const int64_t* points, int64_t i, const Fo
   const uint32_t height = static_cast<uint32_t>(p.height);
   const uint32_t row = point / width, plane = row / height;
   const uint32_t image = plane / static_cast<uint32_t>(p.bins);
-  return Run{static_cast<int32_t>(image * width + (point - row * width)),
+  return Run{0, static_cast<int32_t>(image * width + (point - row * width)),
              static_cast<int16_t>(plane - image * static_cast<uint32_t>(p.bins)), 1,
              static_cast<int16_t>(row - plane * height), 1};
 }

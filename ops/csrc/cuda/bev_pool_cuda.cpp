@@ -71,7 +71,8 @@ OwnedRows context_rows(const Tensor& context, cudaStream_t stream) {
 
 Tensor bev_pool_cuda(const Tensor& depth_in, const Tensor& context, const Tensor& cells_in,
                      const std::optional<Tensor>& planned_offsets,
-                     const std::optional<Tensor>& planned_runs, int64_t bev_y, int64_t bev_x) {
+                     const std::optional<Tensor>& planned_runs, const std::optional<Tensor>&,
+                     const std::optional<Tensor>&, int64_t bev_y, int64_t bev_x) {
   check_pool(depth_in, context, cells_in, bev_y, bev_x);
   const c10::cuda::CUDAGuard guard(depth_in.device());
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
@@ -83,7 +84,7 @@ Tensor bev_pool_cuda(const Tensor& depth_in, const Tensor& context, const Tensor
 
   Tensor offsets, runs, order;
   if (planned_offsets.has_value() && planned_runs.has_value()) {
-    check_plan(*planned_offsets, *planned_runs, cells_in, bev_y, bev_x);
+    check_runs(*planned_offsets, *planned_runs, items * grid, cells_in, "offsets", "runs");
     offsets = planned_offsets->contiguous();
     runs = planned_runs->contiguous();
     if (runs.numel() == 0) return bev.zero_();
@@ -136,8 +137,11 @@ std::tuple<Tensor, Tensor> backward_slice(const Tensor& grad, const DepthLayout&
   return {depth_grad, context_grad};
 }
 
+// The pixels find their runs as they go, so a plan's columns are not needed.
 std::tuple<Tensor, Tensor> bev_pool_backward_cuda(const Tensor& grad_in, const Tensor& depth_in,
-                                                  const Tensor& context, const Tensor& cells_in) {
+                                                  const Tensor& context, const Tensor& cells_in,
+                                                  const std::optional<Tensor>&,
+                                                  const std::optional<Tensor>&) {
   check_grad(grad_in, context);
   check_pool(depth_in, context, cells_in, grad_in.size(2), grad_in.size(3));
   const c10::cuda::CUDAGuard guard(depth_in.device());
