@@ -14,7 +14,7 @@ from mmengine.config import Config
 import bevdepth_plus.plugin  # noqa: F401
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-RECIPE = sorted(path.stem for path in CONFIGS.glob("bevdepth_r*.py"))
+RECIPE = sorted(path.stem for path in CONFIGS.glob("bevdepth_*r*_*.py"))
 
 
 def load(name: str) -> Config:
@@ -41,7 +41,10 @@ def test_the_parts_of_every_model_fit_together(name):
     view = model.view_transform
     assert features.shape[-2:] == (len(view.v), len(view.u))
     channels = model.depth_net.context_out.out_channels
-    assert features.shape[2] == model.depth_net.reduce[0].in_channels
+    image_channels = features.shape[2] + model.ground_cue
+    assert image_channels == model.depth_net.reduce[0].in_channels
+    if model.metric_depth_head is not None:
+        assert image_channels == model.metric_depth_head.trunk[0].in_channels
     frames = {
         innermost(config[f"{split}_dataloader"].dataset).get("num_frames", 1)
         for split in ("train", "val", "test")
