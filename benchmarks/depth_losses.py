@@ -24,10 +24,11 @@ DATA = "data/synthetic_depth"
 SCENES = ("--train-scenes", "60", "--val-scenes", "10", "--keyframes", "8")
 SCENES += ("--image-size", "512", "288", "--depth")
 METRICS = ("abs_rel", "rmse", "silog", "d1")
-# Without labelled planes, PWN is its edges.
-VNL = dict(vnl=dict(type="VirtualNormalLoss"))
-RPNL = dict(rpnl=dict(type="RandomProposalNormalizationLoss"))
-PWN = dict(pwn=dict(type="PairwiseNormalLoss"))
+# So weighted, each is about as large as SILog late in a training.
+WEIGHT = dict(loss_weight=0.1)
+VNL = dict(vnl=dict(type="VirtualNormalLoss", **WEIGHT))
+RPNL = dict(rpnl=dict(type="RandomProposalNormalizationLoss", **WEIGHT))
+PWN = dict(pwn=dict(type="PairwiseNormalLoss", **WEIGHT))  # edges: planes have no labels here
 SETS = {"silog": {}, "vnl": VNL, "rpnl": RPNL, "pwn": PWN, "all": VNL | RPNL | PWN}
 LABELS = {
     "silog": "SILog alone",
@@ -45,7 +46,7 @@ def overrides(losses: Mapping[str, dict]) -> dict:
     """Depth alone, taught by these losses and SILog."""
     head = dict(
         fuse=False,
-        upsample=4,  # than the bins' cells: normals need neighbours
+        upsample=2,  # than the bins' cells: normals need neighbours
         likelihood_weight=0.0,  # it would teach depth too
         losses=dict(_delete_=True, silog=dict(type="SILogLoss"), **losses),
     )

@@ -4,9 +4,12 @@ import cv2
 import depth_losses
 import new_rig
 import pytest
+import torch
 import two_frames
 from new_rig_figure import draw
 from training_variants import training_config
+
+from bevdepth_plus.errors import DataError
 
 
 def spread_of(value: float) -> dict[str, float]:
@@ -51,7 +54,7 @@ def test_the_figure_is_drawn_while_cells_are_missing(results, tmp_path):
 
 @pytest.mark.parametrize(
     "variant",
-    [*new_rig.VARIANTS, *two_frames.VARIANTS, *depth_losses.VARIANTS],
+    [*new_rig.VARIANTS, *depth_losses.VARIANTS],
     ids=lambda variant: variant.name,
 )
 def test_every_variant_makes_a_config(variant):
@@ -69,6 +72,16 @@ def test_every_set_of_losses_is_taught_by_dense_depth_and_has_its_row():
     summary = {"vnl": {"dense": {"depth/metric/abs_rel": spread_of(0.1)}}}
     text = depth_losses.table({"summary": summary}, "dense")
     assert "| + VNL | 0.100 (0.090..0.110) | - | - | - |" in text
+
+
+def test_channels_of_the_past_frame_begin_at_zero_and_the_others_as_they_were():
+    old = {"conv": torch.ones(4, 2, 3, 3), "norm": torch.ones(4)}
+    wanted = {"conv": torch.rand(4, 5, 3, 3), "norm": torch.rand(4)}
+    wide = two_frames.widened(old, wanted)
+    assert torch.equal(wide["conv"][:, :2], old["conv"]) and not wide["conv"][:, 2:].any()
+    assert torch.equal(wide["norm"], old["norm"])
+    with pytest.raises(DataError, match="conv does not fit"):
+        two_frames.widened(wanted, old)
 
 
 def test_two_frames_are_compared_metric_by_metric():
