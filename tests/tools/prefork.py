@@ -7,6 +7,7 @@ negative for a signal, "timeout" for one that had to be killed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import runpy
@@ -54,12 +55,19 @@ def wait(pids: list[int], deadline: float) -> list[int | str]:
                 continue
             late = time.monotonic() > deadline
             if late:
-                os.killpg(pid, signal.SIGKILL)
+                end_group(pid)
             done, status = os.waitpid(pid, 0 if late else os.WNOHANG)
             if done:
+                end_group(pid)
                 statuses[pid] = "timeout" if late else os.waitstatus_to_exitcode(status)
         time.sleep(0.05)
     return [statuses[pid] for pid in pids]
+
+
+def end_group(pid: int) -> None:
+    """A killed training's loader processes stay if their pipe is full: end them as well."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
