@@ -63,11 +63,6 @@ VARIANTS = [
     ),
     Variant("fused", METRIC),
     Variant("canonical", METRIC, dict(model=CANONICAL_GROUND | dict(depth_net=CUE))),
-    Variant(
-        "canonical_unaware",
-        METRIC,
-        dict(model=CANONICAL_GROUND | dict(depth_net=dict(camera_aware=False, **CUE))),
-    ),
 ]
 
 

@@ -14,7 +14,8 @@ model = dict(
         in_channels=in_channels,
         mid_channels=256,
         canonical_focal=focal,
-        losses=dict(silog=dict(type="SILogLoss")),
+        likelihood_weight=2.0,
+        losses=dict(silog=dict(type="SILogLoss", loss_weight=2.0)),
         fuse=True,
     ),
 )

@@ -8,7 +8,9 @@ model = dict(
         in_channels=_base_.model.depth_net.in_channels,
         mid_channels=64,
         canonical_focal=280.0,  # the side and front cameras' at this image size
-        losses=dict(silog=dict(type="SILogLoss")),
+        # Weights beside which the bins' loss of weight 3 does not drown it.
+        likelihood_weight=2.0,
+        losses=dict(silog=dict(type="SILogLoss", loss_weight=2.0)),
         fuse=True,
     ),
 )
