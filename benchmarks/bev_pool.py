@@ -13,6 +13,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -122,13 +125,42 @@ def contenders(device: str, cells: Tensor, dtype: torch.dtype) -> dict:
     return found
 
 
-def run_case(image: str, batch: int, dtype: torch.dtype, device: str, rounds: int) -> dict:
+def make_inputs(image: str, batch: int, dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
+    """(cells, depth, context, gradient of the output)."""
     cells = make_cells(image, batch, device)
     generator = torch.Generator().manual_seed(0)
     shape = tuple(cells.shape)
     depth = torch.randn(shape, generator=generator).softmax(2).to(device, dtype)
     context = torch.randn(batch, 6, CHANNELS, *shape[3:], generator=generator).to(device, dtype)
     grad = torch.randn(batch, CHANNELS, *BEV, generator=generator).to(device, dtype)
+    return cells, depth, context, grad
+
+
+def run_default_malloc_case(image: str, batch: int, dtype: torch.dtype, rounds: int) -> dict:
+    """The forward under glibc's defaults: large arrays go back to the system after each call."""
+    cells, depth, context, _ = make_inputs(image, batch, dtype, "cpu")
+    pools = {"ours, planned": BEVPoolPlan.from_cells(cells, BEV)}
+    if 3 * cells.numel() * CHANNELS * 4 < MOST_PEER_BYTES:
+        pools["materialised index_add"] = MaterialisedIndexAdd(cells, BEV)
+    with torch.no_grad():
+        calls = {name: lambda p=pool: p(depth, context) for name, pool in pools.items()}
+        return {"forward": measure(calls, "cpu", rounds)}
+
+
+def default_malloc_in_a_fresh_process(
+    image: str, batch: int, dtype: str, threads: int, rounds: int
+) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        command = [sys.executable, __file__, "--default-malloc", "--device", "cpu"]
+        command += ["--images", image, "--batches", str(batch), "--dtypes", dtype]
+        command += ["--threads", str(threads), "--rounds", str(rounds), "--out", str(out)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(out.read_text())["cases"][0]["forward"]
+
+
+def run_case(image: str, batch: int, dtype: torch.dtype, device: str, rounds: int) -> dict:
+    cells, depth, context, grad = make_inputs(image, batch, dtype, device)
     pools = contenders(device, cells, dtype)
     check_agreement(pools, depth, context, cells)
 
@@ -210,12 +242,16 @@ def environment(device: str) -> dict:
 
 def show(case: dict) -> None:
     print(f"\n{case['image']} batch {case['batch']} {case['dtype']} ({case['geometry']})")
-    for part in ("forward", "backward", "index"):
+    for part in ("forward", "forward_default_malloc", "backward", "index"):
+        if part not in case:
+            continue
         ours = case[part].get("ours, planned", {}).get("median_ms")
         for name, t in case[part].items():
             ratio = f"  {t['median_ms'] / ours:7.2f} x ours" if ours else ""
             spread = f"[{t['quartile_1_ms']:.3f}, {t['quartile_3_ms']:.3f}]"
-            print(f"  {part:9}{name:34}{t['median_ms']:10.3f} ms {spread:>20}{ratio}")
+            print(
+                f"  {part.replace('forward_', ''):15}{name:34}{t['median_ms']:10.3f} ms {spread:>20}{ratio}"
+            )
     share = case["peak_extra_bytes"] / case["input_and_output_bytes"]
     print(f"  floor {case['floor_ms']['forward']:.3f} ms forward, "
           f"{case['floor_ms']['backward']:.3f} ms backward; "
@@ -225,7 +261,8 @@ def show(case: dict) -> None:
 def keep_freed_memory() -> None:
     """Tells glibc's malloc not to return memory to the system between calls, for all contenders.
 
-    Otherwise everybody's time is mostly the system's, handing the same pages out again.
+    Otherwise everybody's time is mostly the system's, handing the same pages out again. How much
+    that is, `forward_default_malloc` says: the same calls in a process as glibc comes.
     """
     libc = ctypes.CDLL(None)
     trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1
@@ -241,17 +278,27 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", default=["256x704", "640x1600"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--default-malloc", action="store_true",
+                        help="only the forward of ours and index_add, as glibc comes")  # fmt: skip
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.device == "cpu":
+    if options.device == "cpu" and not options.default_malloc:
         keep_freed_memory()
     results = {"environment": environment(options.device), "cases": []}
     for image in options.images:
         for batch in options.batches:
             for dtype in options.dtypes:
-                case = run_case(image, batch, getattr(torch, dtype), options.device, options.rounds)
-                show(case)
+                arguments = (image, batch, getattr(torch, dtype))
+                if options.default_malloc:
+                    case = run_default_malloc_case(*arguments, options.rounds)
+                else:
+                    case = run_case(*arguments, options.device, options.rounds)
+                    if options.device == "cpu":
+                        case["forward_default_malloc"] = default_malloc_in_a_fresh_process(
+                            image, batch, dtype, options.threads, options.rounds
+                        )
+                    show(case)
                 results["cases"].append(case)
     default = Path(__file__).parent / "results" / f"bev_pool_{options.device}.json"
     out = options.out or default

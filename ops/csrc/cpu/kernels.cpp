@@ -78,38 +78,26 @@ void pack(const PackArgs& a, int64_t first, int64_t last) {
 }
 
 template <typename S>
-void pack_depth(const PackDepthArgs& a, int64_t first_plane, int64_t last_plane) {
-  const int64_t pixels = a.height * a.width;
-  for (int64_t plane = first_plane; plane < last_plane; ++plane) {
-    const int64_t image = plane / a.bins, d = plane % a.bins;
-    const S* source = static_cast<const S*>(a.depth) + image * a.image_stride + d * pixels;
-    Sum<S>* target =
-        static_cast<Sum<S>*>(a.packed) + image * a.bins * pixels + d * a.height;
-    transpose(source, a.width, a.height, a.width, target, a.bins * a.height, a.height);
+void pack_columns(const PackColumnsArgs& a, int64_t first, int64_t last) {
+  for (int64_t work = first; work < last; ++work) {
+    const int64_t image = work / a.planes, plane = work % a.planes;
+    const S* source =
+        static_cast<const S*>(a.source) + image * a.image_stride + plane * a.plane_stride;
+    Sum<S>* target = static_cast<Sum<S>*>(a.packed) +
+                     (image * a.width * a.planes + plane) * a.packed_height;
+    transpose(source, a.width, a.height, a.width, target, a.planes * a.packed_height,
+              a.packed_height);
   }
 }
 
 template <typename S>
-void unpack(const UnpackArgs& a, int64_t first_row, int64_t last_row) {
-  const int64_t pixels = a.height * a.width;
-  for (int64_t row = first_row; row < last_row; ++row) {
-    const int64_t image = row / a.height, h = row % a.height;
-    const Sum<S>* source =
-        static_cast<const Sum<S>*>(a.packed) + (image * pixels + h) * a.padded_channels;
-    S* target = static_cast<S*>(a.target) + image * a.channels * pixels + h * a.width;
-    transpose(source, a.height * a.padded_channels, a.width, a.channels, target, pixels, a.width);
-  }
-}
-
-template <typename S>
-void unpack_depth(const UnpackDepthArgs& a, int64_t first_plane, int64_t last_plane) {
-  const int64_t pixels = a.height * a.width;
-  for (int64_t plane = first_plane; plane < last_plane; ++plane) {
-    const int64_t image = plane / a.bins, d = plane % a.bins;
-    const Sum<S>* source =
-        static_cast<const Sum<S>*>(a.packed) + image * a.bins * pixels + d * a.height;
-    transpose(source, a.bins * a.height, a.width, a.height,
-              static_cast<S*>(a.target) + plane * pixels, a.width, a.width);
+void unpack_columns(const UnpackColumnsArgs& a, int64_t first, int64_t last) {
+  for (int64_t work = first; work < last; ++work) {
+    const int64_t image = work / a.planes, plane = work % a.planes;
+    const Sum<S>* source = static_cast<const Sum<S>*>(a.packed) +
+                           (image * a.width * a.planes + plane) * a.packed_height;
+    transpose(source, a.planes * a.packed_height, a.width, a.height,
+              static_cast<S*>(a.target) + work * a.height * a.width, a.width, a.width);
   }
 }
 
@@ -192,92 +180,104 @@ void write_tile(const ForwardArgs& a, int64_t tile, void* sums_of_parts, int64_t
   }
 }
 
-// ---- backward: columns gather their cells -----------------------------------------------------
+// ---- backward: columns gather the gradients of their cells ---------------------------------------
 
-// Both gradients of one run: a cell's gradient is read once, multiplied with the context of each
-// row for the depth, and added to each row's context gradient with the row's depth.
+// Lanes are rows here, so that the products with the context need no sum over lanes. The column's
+// context is read once for so many runs.
+#if defined(__AVX512F__)
+constexpr int kRunsAtOnce = 4;
+#else
+constexpr int kRunsAtOnce = 2;  // sixteen registers hold no more
+#endif
+
+// A vector of rows of one column.
 template <typename T>
-struct RunGradients {
-  const BackwardArgs& a;
-  Run run;
-  const T* depth;    // of the run's first row and bin
-  const T* context;  // of the run's first row
-  const T* grad;     // of the run's cell
-  T* depth_grad;     // [bins, H], zero at first
-  T* context_grad;   // [rows, padded_channels], sums
-
-  template <int Vectors>
-  BEVPOOL_INLINE void operator()(int64_t channel) const {
-    constexpr int lanes = VectorOf<T>::lanes;
-    // Copies, because for all the compiler knows the stores below change the originals.
-    const int64_t height = a.height, padded_channels = a.padded_channels;
-    const int run_rows = run.rows, run_bins = run.bins;
-    Vec<T> g[Vectors];
-#pragma GCC unroll 6
-    for (int i = 0; i < Vectors; ++i) g[i] = load(grad + channel + i * lanes);
-    for (int first = 0; first < run_rows; first += lanes) {
-      const int rows = run_rows - first < lanes ? run_rows - first : lanes;
-      const T* bin = depth + first;
-      Vec<T> sum_of_bins = load(bin);  // lanes beyond the run are not used
-      for (int d = 1; d < run_bins; ++d) sum_of_bins += load(bin += height);
-      T weight[lanes];
-      store(weight, sum_of_bins);
-      const T* feature = context + first * padded_channels + channel;
-      T* target = context_grad + first * padded_channels + channel;
-      Vec<T> product[lanes];
-#pragma GCC unroll 16
-      for (int k = 0; k < lanes; ++k) product[k] = Vec<T>{};
-      for (int k = 0; k < rows; ++k) {
-        const Vec<T> w = splat(weight[k]);
-        Vec<T> dot = Vec<T>{};
-#pragma GCC unroll 6
-        for (int i = 0; i < Vectors; ++i) {
-          dot += load(feature + i * lanes) * g[i];
-          store(target + i * lanes, load(target + i * lanes) + w * g[i]);
-        }
-        product[k] = dot;
-        feature += padded_channels;
-        target += padded_channels;
-      }
-      const Vec<T> dots = sums_of_lanes<T>(product);
-      T* bin_grad = depth_grad + first;
-      for (int d = 0; d < run_bins; ++d) {
-        store_some(bin_grad, load_some(bin_grad, rows) + dots, rows);
-        bin_grad += height;
-      }
-    }
-  }
+struct ColumnRows {
+  const T* depth;      // [D, H] from the first of the rows
+  const T* context;    // [C, packed_height]
+  const T* grad;       // of the batch item, [grid, padded_channels]
+  T* depth_grad;       // as depth
+  T* context_grad;     // as context
 };
+
+// Both gradients of a few runs: each value of a cell's gradient is read once, multiplied with the
+// context of the run's rows for the depth, and with their depth for the context.
+template <typename T, int kRuns>
+BEVPOOL_INLINE void add_gradients(const BackwardArgs& a, const ColumnRows<T>& column, int64_t row,
+                                  const Run* const* runs) {
+  constexpr int64_t lanes = VectorOf<T>::lanes;
+  // Copies, because for all the compiler knows the stores below change the originals.
+  const int64_t height = a.height, packed_height = a.packed_height, channels = a.channels;
+  const T* context = column.context;
+  T* context_grad = column.context_grad;
+  const T* grad[kRuns];
+  LaneMask<T> mask[kRuns];
+  Vec<T> weight[kRuns], dot[kRuns];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRuns; ++i) {
+    const Run& run = *runs[i];
+    const int64_t first = run.first_row - row, last = first + run.rows;
+    mask[i] = lanes_between<T>(first > 0 ? first : 0, last < lanes ? last : lanes);
+    grad[i] = column.grad + run.cell * a.padded_channels;
+    weight[i] = load(column.depth + run.first_bin * height);  // other lanes are not used
+    for (int64_t d = 1; d < run.bins; ++d)
+      weight[i] += load(column.depth + (run.first_bin + d) * height);
+    dot[i] = Vec<T>{};
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    const Vec<T> feature = load(context + c * packed_height);
+    Vec<T> sum = load(context_grad + c * packed_height);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRuns; ++i) {
+      const Vec<T> g = splat(grad[i][c]);
+      dot[i] += feature * g;
+      sum = add_product_where(mask[i], sum, weight[i], g);
+    }
+    store(context_grad + c * packed_height, sum);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRuns; ++i)
+    for (int64_t d = 0; d < runs[i]->bins; ++d)
+      store_where(mask[i], column.depth_grad + (runs[i]->first_bin + d) * height, dot[i]);
+}
+
+template <typename T>
+void add_gradients_of_rows(const BackwardArgs& a, const ColumnRows<T>& column, int64_t row,
+                           const Run* first_run, const Run* last_run) {
+  const Run* group[kRunsAtOnce];
+  int count = 0;
+  for (const Run* run = first_run; run < last_run; ++run) {
+    if (run->first_row >= row + VectorOf<T>::lanes || run->first_row + run->rows <= row) continue;
+    // A ray's cells lie apart in memory, where no hardware expects the next one.
+    if (last_run - run > kRunsAtOnce) {
+      const T* next = column.grad + run[kRunsAtOnce].cell * a.padded_channels;
+      for (int64_t c = 0; c < a.padded_channels; c += 64 / sizeof(T)) __builtin_prefetch(next + c);
+    }
+    group[count++] = run;
+    if (count < kRunsAtOnce) continue;
+    add_gradients<T, kRunsAtOnce>(a, column, row, group);
+    count = 0;
+  }
+  for (int i = 0; i < count; ++i) add_gradients<T, 1>(a, column, row, group + i);
+}
 
 template <typename S>
 void backward(const BackwardArgs& a, int64_t first_column, int64_t last_column) {
   using T = Sum<S>;
-  const int64_t points = a.bins * a.height, features = a.height * a.padded_channels;
-  for (int64_t column = first_column; column < last_column; ++column) {
-    const T* depth = static_cast<const T*>(a.packed_depth) + column * points;
-    const T* context = static_cast<const T*>(a.packed_context) + column * features;
-    const T* grad = static_cast<const T*>(a.packed_grad) +
-                    column / a.columns_per_item * a.grid * a.padded_channels;
-    T* depth_grad = static_cast<T*>(a.packed_depth_grad) + column * points;
-    T* context_grad = static_cast<T*>(a.packed_context_grad) + column * features;
+  const int64_t points = a.bins * a.height, features = a.channels * a.packed_height;
+  for (int64_t w = first_column; w < last_column; ++w) {
+    T* depth_grad = static_cast<T*>(a.packed_depth_grad) + w * points;
+    T* context_grad = static_cast<T*>(a.packed_context_grad) + w * features;
     std::memset(depth_grad, 0, points * sizeof(T));
     std::memset(context_grad, 0, features * sizeof(T));
-    const int64_t last_run = a.column_offsets[column + 1];
-    for (int64_t r = a.column_offsets[column]; r < last_run; ++r) {
-      const Run run = a.column_runs[r];
-      // A ray's cells lie apart in memory, where no hardware expects the next one.
-      if (r + 2 < last_run) {
-        const T* next = grad + a.column_runs[r + 2].cell * a.padded_channels;
-        for (int64_t c = 0; c < a.padded_channels; c += 64 / sizeof(T))
-          __builtin_prefetch(next + c);
-      }
-      const int64_t point = run.first_bin * a.height + run.first_row;
-      const int64_t row = run.first_row * a.padded_channels;
-      for_channel_blocks<T>(
-          a.padded_channels,
-          RunGradients<T>{a, run, depth + point, context + row,
-                          grad + run.cell * a.padded_channels, depth_grad + point,
-                          context_grad + row});
+    for (int64_t row = 0; row < a.height; row += VectorOf<T>::lanes) {
+      const ColumnRows<T> column{
+          static_cast<const T*>(a.packed_depth) + w * points + row,
+          static_cast<const T*>(a.packed_context) + w * features + row,
+          static_cast<const T*>(a.packed_grad) + w / a.columns_per_item * a.grid * a.padded_channels,
+          depth_grad + row, context_grad + row};
+      add_gradients_of_rows(a, column, row, a.column_runs + a.column_offsets[w],
+                            a.column_runs + a.column_offsets[w + 1]);
     }
   }
 }
@@ -302,9 +302,8 @@ void backward(const BackwardArgs& a, int64_t first_column, int64_t last_column) 
 const Kernels BEVPOOL_NAMED(kernels) = {
     BEVPOOL_STRING(BEVPOOL_ISA),
     BEVPOOL_BY_DTYPE(pack),
-    BEVPOOL_BY_DTYPE(unpack),
-    BEVPOOL_BY_DTYPE(pack_depth),
-    BEVPOOL_BY_DTYPE(unpack_depth),
+    BEVPOOL_BY_DTYPE(pack_columns),
+    BEVPOOL_BY_DTYPE(unpack_columns),
     BEVPOOL_BY_DTYPE(add_runs),
     BEVPOOL_BY_DTYPE(write_tile),
     BEVPOOL_BY_DTYPE(backward),

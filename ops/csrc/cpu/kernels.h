@@ -17,6 +17,7 @@ enum class Dtype { kFloat, kDouble, kBFloat16, kHalf };
 constexpr int64_t kChannelMultiple = 16;
 constexpr int64_t kPackRows = 64;      // cells whose gradients are packed together
 constexpr int64_t kDepthPadding = 64;  // values readable behind packed depth
+constexpr int64_t kRowMultiple = 16;   // rows of a column in the backward, in whole vectors
 // The forward finishes BEV tiles of this size. A column's context, which all its runs within a tile
 // share, stays close to the core, and so do the tile's sums.
 constexpr int64_t kTileY = 8, kTileX = 32, kTileCells = kTileY * kTileX;
@@ -31,27 +32,20 @@ struct PackArgs {
   void* packed;  // [items, width, height, padded_channels]
 };
 
-// [images, W, H, padded_channels] back to [images, C, H, W].
-struct UnpackArgs {
-  Dtype dtype;  // of the target
-  const void* packed;
-  int64_t height, width, channels, padded_channels;
-  void* target;
-};
-
-// [D, H, W] of each image to [W, D, H].
-struct PackDepthArgs {
+// Planes of an image (depth bins, or channels), [P, H, W], to [W, P, packed_height]; rows from H up
+// to packed_height are set to zero.
+struct PackColumnsArgs {
   Dtype dtype;
-  const void* depth;
-  int64_t image_stride, bins, height, width;
+  const void* source;
+  int64_t image_stride, plane_stride, planes, height, width, packed_height;
   void* packed;
 };
 
-// [images, W, D, H] back to [images, D, H, W].
-struct UnpackDepthArgs {
+// [images, W, P, packed_height] back to [images, P, H, W].
+struct UnpackColumnsArgs {
   Dtype dtype;  // of the target
   const void* packed;
-  int64_t bins, height, width;
+  int64_t planes, height, width, packed_height;
   void* target;
 };
 
@@ -67,13 +61,13 @@ struct ForwardArgs {
 struct BackwardArgs {
   Dtype dtype;
   const void* packed_depth;    // [images, W, D, H]
-  const void* packed_context;  // [images, W, H, padded_channels]
+  const void* packed_context;  // [images, W, C, packed_height]
   const void* packed_grad;     // [B * grid, padded_channels]
   const int32_t* column_offsets;  // [images * W + 1] first run of each column
   const Run* column_runs;
-  int64_t columns_per_item, bins, height, padded_channels, grid;
+  int64_t columns_per_item, bins, height, packed_height, channels, padded_channels, grid;
   void* packed_depth_grad;    // [images, W, D, H]
-  void* packed_context_grad;  // [images, W, H, padded_channels]
+  void* packed_context_grad;  // [images, W, C, packed_height]
 };
 
 struct FindRunsArgs {
@@ -99,9 +93,9 @@ struct Kernels {
   const char* instruction_set;
   // A work item is kPackRows cells (width 1) or one row of an image.
   void (*pack)(const PackArgs&, int64_t first, int64_t last);
-  void (*unpack)(const UnpackArgs&, int64_t first_row, int64_t last_row);
-  void (*pack_depth)(const PackDepthArgs&, int64_t first_plane, int64_t last_plane);
-  void (*unpack_depth)(const UnpackDepthArgs&, int64_t first_plane, int64_t last_plane);
+  // A work item is plane number image * planes + plane.
+  void (*pack_columns)(const PackColumnsArgs&, int64_t first, int64_t last);
+  void (*unpack_columns)(const UnpackColumnsArgs&, int64_t first, int64_t last);
   // Sums of a tile, [kTileCells, padded_channels], from the given runs of it.
   void (*add_runs)(const ForwardArgs&, int64_t first_run, int64_t last_run, void* sums);
   // Adds up `parts` such sums in their order and writes the tile.

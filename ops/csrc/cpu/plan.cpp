@@ -15,8 +15,9 @@ ImageRuns find_runs_of_image(const int32_t* cells, int64_t bins, int64_t height,
   const int64_t column_size = bins * height;
   std::vector<int32_t> columns(column_size * width + 2 * kDepthPadding);  // [W, D, H]
   // Moving float32 values around leaves their bits alone, so integers go the same way.
-  kernels.pack_depth({Dtype::kFloat, cells, 0, bins, height, width, &columns[kDepthPadding]}, 0,
-                     bins);
+  kernels.pack_columns({Dtype::kFloat, cells, 0, height * width, bins, height, width, height,
+                        &columns[kDepthPadding]},
+                       0, bins);
   std::vector<Run> buffer(column_size);
   ImageRuns found;
   found.column_offsets.push_back(0);

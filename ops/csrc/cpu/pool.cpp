@@ -28,9 +28,11 @@ at::TensorOptions sum_options(const Tensor& t) {
   return t.options().dtype(t.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
 }
 
-int64_t padded(int64_t channels) {
-  return (channels + kChannelMultiple - 1) / kChannelMultiple * kChannelMultiple;
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
 }
+
+int64_t padded(int64_t channels) { return round_up(channels, kChannelMultiple); }
 
 // [items, width, height, padded channels] in the summing type; see PackArgs.
 Tensor packed_features(const Tensor& source, int64_t items, int64_t height, int64_t width,
@@ -54,36 +56,41 @@ Tensor packed_context(const Tensor& context) {
                          layout.channel_stride, layout.pixel_stride);
 }
 
-Tensor packed_depth(const Tensor& depth) {
-  const DepthLayout layout(depth);
-  Tensor packed = at::empty({depth.numel() + kDepthPadding}, sum_options(depth));
-  const PackDepthArgs args{dtype_of(depth),  layout.tensor.const_data_ptr(), layout.image_stride,
-                           depth.size(2),    depth.size(3),                  depth.size(4),
-                           packed.data_ptr()};
-  share(depth.size(0) * depth.size(1) * depth.size(2), 32, [&](int64_t first, int64_t last) {
-    kernels_for_this_cpu().pack_depth(args, first, last);
+// [images, W, planes, packed height] in the summing type; see PackColumnsArgs.
+Tensor packed_columns(const Tensor& source, int64_t image_stride, int64_t plane_stride,
+                      int64_t packed_height) {
+  const int64_t images = source.size(0) * source.size(1), planes = source.size(2);
+  Tensor packed = at::empty({images * source.size(4) * planes * packed_height + kDepthPadding},
+                            sum_options(source));
+  const PackColumnsArgs args{dtype_of(source), source.const_data_ptr(), image_stride,
+                             plane_stride,     planes,                  source.size(3),
+                             source.size(4),   packed_height,           packed.data_ptr()};
+  share(images * planes, 32, [&](int64_t first, int64_t last) {
+    kernels_for_this_cpu().pack_columns(args, first, last);
   });
   return packed;
 }
 
-Tensor unpacked_context(const Tensor& packed, const Tensor& like) {
-  Tensor context = at::empty(like.sizes(), like.options());
-  const UnpackArgs args{dtype_of(like), packed.const_data_ptr(), like.size(3),      like.size(4),
-                        like.size(2),   padded(like.size(2)),    context.data_ptr()};
-  share(like.size(0) * like.size(1) * like.size(3), 8, [&](int64_t first, int64_t last) {
-    kernels_for_this_cpu().unpack(args, first, last);
-  });
-  return context;
+Tensor packed_depth(const Tensor& depth) {
+  const DepthLayout layout(depth);
+  return packed_columns(layout.tensor, layout.image_stride, depth.size(3) * depth.size(4),
+                        depth.size(3));
 }
 
-Tensor unpacked_depth(const Tensor& packed, const Tensor& like) {
-  Tensor depth = at::empty(like.sizes(), like.options());
-  const UnpackDepthArgs args{dtype_of(like), packed.const_data_ptr(), like.size(2),
-                             like.size(3),   like.size(4),            depth.data_ptr()};
+Tensor packed_context_columns(const Tensor& context, int64_t packed_height) {
+  ContextLayout layout(context);
+  if (layout.pixel_stride != 1) layout = ContextLayout(context.contiguous());
+  return packed_columns(layout.tensor, layout.image_stride, layout.channel_stride, packed_height);
+}
+
+Tensor unpacked_columns(const Tensor& packed, const Tensor& like, int64_t packed_height) {
+  Tensor target = at::empty(like.sizes(), like.options());
+  const UnpackColumnsArgs args{dtype_of(like), packed.const_data_ptr(), like.size(2), like.size(3),
+                               like.size(4),   packed_height,           target.data_ptr()};
   share(like.size(0) * like.size(1) * like.size(2), 32, [&](int64_t first, int64_t last) {
-    kernels_for_this_cpu().unpack_depth(args, first, last);
+    kernels_for_this_cpu().unpack_columns(args, first, last);
   });
-  return depth;
+  return target;
 }
 
 Tensor tile_sums(int64_t parts, const ForwardArgs& args, const Tensor& depth) {
@@ -178,20 +185,24 @@ std::tuple<Tensor, Tensor> bev_pool_backward_cpu(const Tensor& grad_in, const Te
     const Tensor dense = cells.contiguous();
     list = column_runs(find_runs(dense, grid), dense);
   }
-  const Tensor context_rows = packed_context(context), depth_columns = packed_depth(depth);
+  const int64_t packed_height = round_up(cells.size(3), kRowMultiple);
+  const Tensor depth_columns = packed_depth(depth);
+  const Tensor context_columns = packed_context_columns(context, packed_height);
   const Tensor grad_rows =
       packed_features(grad, items, grid, 1, channels, channels * grid, grid, 1);
-  Tensor context_grad = at::empty(context_rows.sizes(), context_rows.options());
-  Tensor depth_grad = at::empty(depth.numel(), depth_columns.options());
+  Tensor depth_grad = at::empty(depth_columns.sizes(), depth_columns.options());
+  Tensor context_grad = at::empty(context_columns.sizes(), context_columns.options());
   const BackwardArgs args{dtype_of(depth),
                           depth_columns.const_data_ptr(),
-                          context_rows.const_data_ptr(),
+                          context_columns.const_data_ptr(),
                           grad_rows.const_data_ptr(),
                           list.offset(),
                           list.run(),
                           cameras * width,
                           cells.size(2),
                           cells.size(3),
+                          packed_height,
+                          channels,
                           padded(channels),
                           grid,
                           depth_grad.data_ptr(),
@@ -199,7 +210,8 @@ std::tuple<Tensor, Tensor> bev_pool_backward_cpu(const Tensor& grad_in, const Te
   share(columns, 4, [&](int64_t first, int64_t last) {
     kernels_for_this_cpu().backward(args, first, last);
   });
-  return {unpacked_depth(depth_grad, depth), unpacked_context(context_grad, context)};
+  return {unpacked_columns(depth_grad, depth, cells.size(3)),
+          unpacked_columns(context_grad, context, packed_height)};
 }
 
 }  // namespace bevpool

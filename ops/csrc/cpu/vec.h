@@ -127,6 +127,52 @@ BEVPOOL_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // unlike x + 0, this is x itself for -0 too: no instruction is left
 }
 
+// ---- some lanes --------------------------------------------------------------------------------
+
+#if defined(__AVX512F__)
+template <typename T>
+using LaneMask = uint32_t;
+
+template <typename T>
+BEVPOOL_INLINE LaneMask<T> lanes_between(int64_t first, int64_t last) {
+  return (1u << last) - (1u << first);
+}
+// sum + a * b in these lanes, sum in the others: what a and b hold there does not matter.
+BEVPOOL_INLINE Vec<float> add_product_where(uint32_t mask, Vec<float> sum, Vec<float> a,
+                                            Vec<float> b) {
+  return _mm512_mask3_fmadd_ps(a, b, sum, static_cast<__mmask16>(mask));
+}
+BEVPOOL_INLINE Vec<double> add_product_where(uint32_t mask, Vec<double> sum, Vec<double> a,
+                                             Vec<double> b) {
+  return _mm512_mask3_fmadd_pd(a, b, sum, static_cast<__mmask8>(mask));
+}
+BEVPOOL_INLINE void store_where(uint32_t mask, float* p, Vec<float> v) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask), v);
+}
+BEVPOOL_INLINE void store_where(uint32_t mask, double* p, Vec<double> v) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask), v);
+}
+#else
+template <typename T>
+using LaneMask = typename VectorOf<T>::index;
+
+template <typename T>
+BEVPOOL_INLINE LaneMask<T> lanes_between(int64_t first, int64_t last) {
+  LaneMask<T> mask;
+  for (int k = 0; k < VectorOf<T>::lanes; ++k) mask[k] = k >= first && k < last ? -1 : 0;
+  return mask;
+}
+template <typename V, typename M>
+BEVPOOL_INLINE V add_product_where(M mask, V sum, V a, V b) {
+  return mask ? sum + a * b : sum;
+}
+template <typename T>
+BEVPOOL_INLINE void store_where(LaneMask<T> mask, T* p, Vec<T> v) {
+  for (int k = 0; k < VectorOf<T>::lanes; ++k)
+    if (mask[k]) p[k] = v[k];
+}
+#endif
+
 // ---- integers ---------------------------------------------------------------------------------
 
 BEVPOOL_INLINE VecI32 load_ints(const int32_t* p) {
@@ -293,18 +339,6 @@ BEVPOOL_INLINE void transpose(const From* source, int64_t source_stride, int64_t
     for (int64_t j = 0; j < columns; j += n)
       for (int64_t i = 0; i < padded_rows; i += n) tile(i, j);
   }
-}
-
-// Lane k of the result is the sum of the lanes of rows[k]; uses up `rows` (as many as lanes).
-template <typename T>
-BEVPOOL_INLINE Vec<T> sums_of_lanes(Vec<T>* rows) {
-#pragma GCC unroll 4
-  for (int step = VectorOf<T>::lanes / 2; step > 0; step /= 2)
-#pragma GCC unroll 8
-    for (int k = 0; k < step; ++k)
-      rows[k] = interleave_low<T>(rows[k], rows[k + step]) +
-                interleave_high<T>(rows[k], rows[k + step]);
-  return rows[0];
 }
 
 }  // namespace
