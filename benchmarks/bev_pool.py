@@ -249,9 +249,8 @@ def show(case: dict) -> None:
         for name, t in case[part].items():
             ratio = f"  {t['median_ms'] / ours:7.2f} x ours" if ours else ""
             spread = f"[{t['quartile_1_ms']:.3f}, {t['quartile_3_ms']:.3f}]"
-            print(
-                f"  {part.replace('forward_', ''):15}{name:34}{t['median_ms']:10.3f} ms {spread:>20}{ratio}"
-            )
+            label, median = part.replace("forward_", ""), f"{t['median_ms']:10.3f} ms"
+            print(f"  {label:15}{name:34}{median} {spread:>20}{ratio}")
     share = case["peak_extra_bytes"] / case["input_and_output_bytes"]
     print(f"  floor {case['floor_ms']['forward']:.3f} ms forward, "
           f"{case['floor_ms']['backward']:.3f} ms backward; "
