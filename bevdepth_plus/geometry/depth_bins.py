@@ -35,6 +35,11 @@ class DepthBins:
         """Depth in the middle of each bin, metres, float32 ``[D]``."""
         return self._at(0.5, device)
 
+    def edges(self, device: torch.device | None = None) -> Tensor:
+        """Left edge of each bin, and the last one's right edge, metres, float32 ``[D + 1]``."""
+        index = torch.arange(self.num_bins + 1, dtype=torch.float64, device=device)
+        return (self.start + index * self.step).float()
+
     def planes(self, device: torch.device | None = None) -> Tensor:
         """Depth of each bin's frustum plane, metres, float32 ``[D]``."""
         return self._at(0.5 if self.plane == "centre" else 0.0, device)
@@ -49,10 +54,23 @@ class DepthBins:
         self,
         probabilities: Tensor,  # [..., D, H, W]
     ) -> Tensor:
-        """Mean depth of the bin distribution (bin centres), metres, ``[..., H, W]``."""
+        """Mean depth of the bins' mass (bin centres), metres, ``[..., H, W]``."""
         centres = self.centres(probabilities.device).to(probabilities.dtype)
-        return torch.einsum("...dhw,d->...hw", probabilities, centres)
+        mass = probabilities.sum(dim=-3).clamp(min=1e-6)  # canonical bins may leave less than 1
+        return torch.einsum("...dhw,d->...hw", probabilities, centres) / mass
 
     def _at(self, offset: float, device: torch.device | None) -> Tensor:
         index = torch.arange(self.num_bins, dtype=torch.float64, device=device)
         return (self.start + (index + offset) * self.step).float()
+
+
+def mass_below(
+    probabilities: Tensor,  # [B, N, K, H, W], of K bins of any spacing
+    place: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1], in bins: k is the left edge of bin k
+) -> Tensor:
+    """Probability of lying below each place, mass being even within a bin, ``[B, N, M, H, W]``."""
+    num_bins = probabilities.shape[2]
+    place = place.clamp(0, num_bins).expand(*probabilities.shape[:2], -1, *probabilities.shape[-2:])
+    index = place.long().clamp(max=num_bins - 1)
+    before = (probabilities.cumsum(dim=2) - probabilities).gather(2, index)
+    return before + (place - index) * probabilities.gather(2, index)

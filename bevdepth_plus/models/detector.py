@@ -234,16 +234,17 @@ class BEVDepth(Base3DDetector):
     ) -> Depths:
         """What DepthNet and the metric depth head say, apart and together."""
         focal = key_focal(rig)
-        if self.canonical is not None:
-            logits = self.canonical.to_metric(logits, focal)
-        bins = logits.softmax(dim=2)
+        if self.canonical is None:
+            bins = logits.softmax(dim=2)
+        else:
+            bins = self.canonical.to_metric(logits, focal)
         if self.metric_depth_head is None:
             return Depths(bins)
         metric = self.metric_depth_head(features, focal)
         if not self.metric_depth_head.fuse:
             return Depths(bins, metric)
-        prior = self.metric_depth_head.bin_log_prior(metric, self.bins, features.shape[-2:])
-        return Depths(bins, metric, (logits + prior).softmax(dim=2))
+        fused = bins * self.metric_depth_head.bin_prior(metric, self.bins, features.shape[-2:])
+        return Depths(bins, metric, fused / fused.sum(dim=2, keepdim=True).clamp(min=1e-9))
 
     def _head_maps(self, images: Tensor, rig: CameraRig) -> HeadOutputs:
         return self.bbox_head([self.forward_bev(images, rig)[0]])

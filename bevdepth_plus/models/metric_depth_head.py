@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.geometry.canonical import from_canonical_depth
-from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.geometry.depth_bins import DepthBins, mass_below
 from bevdepth_plus.losses.bin_depth import nearest_depth
 from bevdepth_plus.losses.masking import masked_mean
 
@@ -57,7 +57,7 @@ class MetricDepthHead(nn.Module):
             compare metric depth in the true camera.
         num_bins: logarithmic bins of canonical depth, whose mean is the depth.
         likelihood_weight: weight of the bins' cross-entropy.
-        fuse: the depth sharpens DepthNet's bins, see :meth:`bin_log_prior`.
+        fuse: the depth sharpens DepthNet's bins, see :meth:`bin_prior`.
     """
 
     def __init__(
@@ -136,38 +136,34 @@ class MetricDepthHead(nn.Module):
         below, above = self._mass_below(metric, around).unbind(dim=2)
         return above - below
 
-    def bin_log_prior(
+    def bin_prior(
         self,
         metric: MetricDepth,
         bins: DepthBins,
         cells: tuple[int, int],  # rows and columns of the features
         floor: float = 0.01,
     ) -> Tensor:
-        """Logarithm of the probability that each metric bin holds the depth, ``[B, N, D, H, W]``.
+        """Probability that each metric bin holds the depth, ``[B, N, D, H, W]``.
 
         ``floor`` of the mass is spread evenly, so that the prior cannot rule a bin out and says
-        nothing where the depth lies beyond the bins. Added to DepthNet's logits it is Bayes' rule;
-        gradients reach the head. Of finer depth the nearest in a cell counts, as in the labels.
+        nothing where the depth lies beyond the bins. Times DepthNet's distribution it is Bayes'
+        rule; gradients reach the head. Of finer depth the nearest in a cell counts, as in the
+        labels.
         """
         if metric.depth.shape[-1] > cells[1]:
             metric = _nearest(metric, metric.depth.shape[-1] // cells[1])
-        edges = bins.start + bins.step * torch.arange(bins.num_bins + 1, device=metric.depth.device)
-        mass = self._mass_below(metric, edges.log()[None, None, :, None, None]).diff(dim=2)
-        return ((1 - floor) * mass + floor / bins.num_bins).log()
+        log_edges = bins.edges(metric.depth.device).log()[:, None, None]
+        mass = self._mass_below(metric, log_edges[None, None]).diff(dim=2).clamp(min=0)
+        return (1 - floor) * mass + floor / bins.num_bins
 
     def _mass_below(
         self,
         metric: MetricDepth,
         log_depth: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1], log metres
     ) -> Tensor:
-        """Probability of a depth below, ``[B, N, M, H, W]``; mass is even within a bin."""
-        probabilities = metric.logits.softmax(dim=2)
-        place = log_depth - metric.log_focal[..., None, None, None] - self.log_start
-        place = (place / self.log_step).clamp(0, self.num_bins)
-        place = place.expand(-1, -1, -1, *metric.logits.shape[-2:])
-        index = place.long().clamp(max=self.num_bins - 1)
-        before = (probabilities.cumsum(dim=2) - probabilities).gather(2, index)
-        return before + (place - index) * probabilities.gather(2, index)
+        log_canonical = log_depth - metric.log_focal[..., None, None, None]
+        place = (log_canonical - self.log_start) / self.log_step
+        return mass_below(metric.logits.softmax(dim=2), place)
 
     def _cross_entropy(self, metric: MetricDepth, target: Tensor) -> Tensor:
         """Against the two bins whose centres lie about the target, by their nearness to it."""

@@ -126,8 +126,8 @@ def test_confidence_is_the_probability_of_an_error_below_a_quarter():
 
 def test_the_prior_is_the_mass_of_each_bin_and_peaks_at_the_depth():
     model, bins = head(num_bins=400), DepthBins(1.0, 101.0, 1.0)
-    prior = model.bin_log_prior(spread_about(model, 20.4, 0.05), bins, (1, 1), floor=1e-6)
-    prior = prior.exp().flatten()
+    prior = model.bin_prior(spread_about(model, 20.4, 0.05), bins, (1, 1), floor=1e-6)
+    prior = prior.flatten()
     assert prior.sum().item() == pytest.approx(1, abs=1e-3)
     assert prior.argmax() in (19, 20)  # [20, 22)
     draws = 20.4 * torch.distributions.Normal(0.0, 0.05).sample((200_000,)).exp()
@@ -139,21 +139,21 @@ def test_the_prior_moves_with_the_focal_length():
     model, bins = head(num_bins=400), DepthBins(1.0, 101.0, 1.0)
     found = spread_about(model, 20.5, 0.02)
     longer = found._replace(log_focal=torch.full((1, 1), math.log(2.0)))
-    prior = model.bin_log_prior(longer, bins, (1, 1))
+    prior = model.bin_prior(longer, bins, (1, 1))
     assert bins.centres()[prior.argmax()].item() == pytest.approx(41.0, abs=1.0)
 
 
 def test_a_depth_beyond_the_bins_says_nothing_about_them():
     model = head()
     far = spread_about(model, 150.0, 0.05)
-    prior = model.bin_log_prior(far, DepthBins(1.0, 11.0, 1.0), (1, 1))
+    prior = model.bin_prior(far, DepthBins(1.0, 11.0, 1.0), (1, 1))
     assert prior.max() - prior.min() < 1e-4
 
 
 def test_the_prior_teaches_the_head():
     model = head()
     found = spread_about(model, 20.4, 0.1)
-    prior = model.bin_log_prior(found, DepthBins(1.0, 61.0, 1.0), (1, 1))
+    prior = model.bin_prior(found, DepthBins(1.0, 61.0, 1.0), (1, 1))
     prior[0, 0, 30].sum().backward()  # a bin beyond the depth
     slope = found.logits.grad.flatten()
     centres = (model.log_start + model.log_step * (torch.arange(64) + 0.5)).exp()
@@ -165,8 +165,8 @@ def test_of_finer_depth_the_nearest_in_a_cell_is_the_prior():
     near, far = spread_about(model, 7.5, 0.1), spread_about(model, 40.0, 0.5, (2, 2))
     depth, logits = far.depth.clone(), far.logits.detach().clone()
     depth[0, 0, 1, 0], logits[0, 0, :, 1, 0] = 7.5, near.logits.detach().flatten()
-    fine = model.bin_log_prior(far._replace(depth=depth, logits=logits), bins, (1, 1))
-    torch.testing.assert_close(fine, model.bin_log_prior(near, bins, (1, 1)))
+    fine = model.bin_prior(far._replace(depth=depth, logits=logits), bins, (1, 1))
+    torch.testing.assert_close(fine, model.bin_prior(near, bins, (1, 1)))
 
 
 def test_the_focal_branch_learns_what_lens_took_an_image():
@@ -210,20 +210,44 @@ def test_estimating_without_a_branch_says_what_is_missing(small_config):
         MODELS.build({**small_config(), "estimate_focal": True})
 
 
+def canonical_bins(metric: DepthBins) -> CanonicalBins:
+    return CanonicalBins(100.0, dict(start=1.0, stop=101.0, step=1.0), metric)
+
+
 def test_bins_of_canonical_depth_move_with_the_focal_length():
     metric = DepthBins(2.0, 42.0, 1.0)
-    bins = CanonicalBins(100.0, dict(start=1.0, stop=101.0, step=1.0), metric)
     logits = torch.zeros(1, 3, 100, 1, 1)
     logits[:, :, 19] = 10.0  # canonical depth 20.5
-    found = bins.to_metric(logits, torch.tensor([[100.0, 200.0, 50.0]])).argmax(2).flatten()
-    assert metric.centres()[found].tolist() == pytest.approx([20.5, 41.0, 10.25], abs=0.5)
+    found = canonical_bins(metric).to_metric(logits, torch.tensor([[100.0, 200.0, 50.0]]))
+    centres = metric.centres()[found.argmax(2).flatten()]
+    assert centres.tolist() == pytest.approx([20.5, 41.0, 10.25], abs=0.5)
 
 
-def test_at_the_canonical_focal_length_and_equal_bins_nothing_changes():
+def test_at_the_canonical_focal_length_equal_bins_keep_their_mass():
     metric = DepthBins(2.0, 42.0, 1.0)
-    logits = torch.randn(1, 1, 40, 2, 3, generator=torch.Generator().manual_seed(0))
-    bins = CanonicalBins(100.0, dict(start=2.0, stop=42.0, step=1.0), metric)
-    torch.testing.assert_close(bins.to_metric(logits, torch.tensor([[100.0]])), logits)
+    logits = torch.randn(1, 1, 100, 2, 3, generator=torch.Generator().manual_seed(0))
+    found = canonical_bins(metric).to_metric(logits, torch.tensor([[100.0]]))
+    torch.testing.assert_close(found, logits.softmax(2)[:, :, 1:41])
+
+
+def test_no_canonical_mass_is_counted_twice_and_what_lies_beyond_is_lost():
+    logits = torch.randn(1, 1, 100, 2, 3, generator=torch.Generator().manual_seed(0))
+    for focal, low, high in ((30.0, 2.0, 12.0), (100.0, 2.0, 42.0), (300.0, 6.0, 96.0)):
+        metric = DepthBins(low, high, 1.0)  # as canonical depth: low to high times 100 / focal
+        found = canonical_bins(metric).to_metric(logits, torch.tensor([[focal]]))
+        edges = torch.tensor([low, high]) * 100 / focal - 1.0  # in bins
+        share = logits.softmax(2).cumsum(2)
+        below = [torch.lerp(share[:, :, int(e) - 1], share[:, :, int(e)], e % 1) for e in edges]
+        torch.testing.assert_close(found.sum(2), below[1] - below[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_depth_of_half_the_mass_is_that_of_the_whole():
+    bins = DepthBins(2.0, 12.0, 1.0)
+    probabilities = torch.rand(1, 1, 10, 2, 2, generator=torch.Generator().manual_seed(0))
+    probabilities = probabilities / probabilities.sum(2, keepdim=True)
+    torch.testing.assert_close(
+        bins.expectation(0.5 * probabilities), bins.expectation(probabilities)
+    )
 
 
 def with_head(config: dict, **options) -> dict:
