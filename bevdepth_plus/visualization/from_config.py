@@ -31,7 +31,9 @@ def build_dataset(cfg: Config, split: str) -> BaseDataset:
     dataset = cfg[f"{split}_dataloader"]["dataset"].copy()
     while "dataset" in dataset:  # class-balanced and repeating wrappers draw samples twice
         dataset = dataset["dataset"].copy()
-    dataset.update(test_mode=True, pipeline=cfg.val_dataloader.dataset.pipeline)
+    dataset["test_mode"] = True
+    if split == "train":
+        dataset["pipeline"] = cfg.val_dataloader.dataset.pipeline
     return DATASETS.build(dataset)
 
 
