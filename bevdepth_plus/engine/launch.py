@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 
 from bevdepth_plus.compat import allow_mmengine_checkpoints, init_cpu_process_group
@@ -67,6 +68,9 @@ def run_tool(main: Callable[[], None]) -> None:
     allow_mmengine_checkpoints()
     try:
         main()
+        if torch.distributed.is_initialized():
+            # Else gloo's threads may be alive at exit, and the process aborts after its work.
+            torch.distributed.destroy_process_group()
     except (DataError, TrainingError) as error:
         # A loader's worker process puts its whole traceback before the message.
         message = str(error).strip().splitlines()[-1].split("Error: ", 1)[-1]
