@@ -13,13 +13,16 @@ out="$(mktemp -d)"
 trap 'rm -rf "$out"' EXIT
 for arch in ${ARCHITECTURES:-80 90 120}; do
   echo "check_cuda: kernels for sm_$arch"
-  "$NVCC" -std=c++17 -O3 -arch="sm_$arch" --resource-usage -Werror all-warnings \
-    -c csrc/cuda/bev_pool.cu -o "$out/$arch.o" 2>"$out/$arch.log" || { cat "$out/$arch.log"; exit 1; }
-  if grep -Eq '[1-9][0-9]* bytes spill' "$out/$arch.log"; then
-    echo "check_cuda: registers spill on sm_$arch:" >&2
-    cat "$out/$arch.log" >&2
-    exit 1
-  fi
+  for source in csrc/cuda/*.cu; do
+    log="$out/$(basename "$source").$arch.log"
+    "$NVCC" -std=c++17 -O3 -arch="sm_$arch" --resource-usage -Werror all-warnings \
+      -c "$source" -o "$out/$arch.o" 2>"$log" || { cat "$log"; exit 1; }
+    if grep -Eq '[1-9][0-9]* bytes spill' "$log"; then
+      echo "check_cuda: registers spill in $source on sm_$arch:" >&2
+      cat "$log" >&2
+      exit 1
+    fi
+  done
 done
 echo "check_cuda: the code around the kernels"
 # A CPU build of PyTorch ships the CUDA headers without the one that its CUDA build generates.

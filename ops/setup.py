@@ -84,7 +84,8 @@ def extension() -> Extension:
     flags = CXX_FLAGS + OPENMP + (["-DBEVPOOL_X86"] if IS_X86 else [])
     links = OPENMP + (["-fsanitize=address"] if WITH_ASAN else [])
     if WANTS_CUDA and torch.version.cuda and CUDA_HOME:
-        sources += ["csrc/cuda/bev_pool_cuda.cpp", "csrc/cuda/bev_pool.cu"]
+        cuda = ("bev_pool_cuda.cpp", "bev_pool.cu", "cells.cu")
+        sources += [f"csrc/cuda/{name}" for name in cuda]
         arguments = {"cxx": flags, "nvcc": ["-O3"]}
         return CUDAExtension(
             "bevdepth_plus_ops._C", sources, extra_compile_args=arguments, extra_link_args=links

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../../csrc/cuda/bev_pool.cu"
+#include "../../csrc/cuda/cells.cu"
 
 namespace {
 
