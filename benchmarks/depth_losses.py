@@ -1,8 +1,8 @@
 """What each depth loss adds: python benchmarks/depth_losses.py [--steps N]
 
 Image backbone and metric depth head alone, taught by dense depth pictures, the same number of steps
-for each set of losses; scored on dense depth and on LiDAR points of other scenes. The data, those
-of ``tools/demo.sh`` with depth pictures, are rendered where they are missing.
+for each set of losses; scored on dense depth and on LiDAR points of other scenes. The data are
+rendered where they are missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from synthetic_data import make_synthetic
+from synthetic_data import DATA, SCENES, make_synthetic
 from training_report import markdown, publish, spread
 from training_runs import add_arguments, run_benchmark
 from training_variants import TestSet, Variant
@@ -20,9 +20,6 @@ from training_variants import TestSet, Variant
 from bevdepth_plus.engine.launch import run_tool
 
 NAME = "depth_losses"
-DATA = "data/synthetic_depth"
-SCENES = ("--train-scenes", "60", "--val-scenes", "10", "--keyframes", "8")
-SCENES += ("--image-size", "512", "288", "--depth")
 METRICS = ("abs_rel", "rmse", "silog", "d1")
 # So weighted, each is about as large as SILog late in a training.
 WEIGHT = dict(loss_weight=0.1)

@@ -45,13 +45,13 @@ LABELS = {
 
 PLAIN = "configs/synthetic_small.py"
 METRIC = "configs/synthetic_small_metric.py"
+PLUS = "configs/synthetic_small_plus.py"
 FOCAL = 280.0  # network pixels, about that of the front and side cameras
 AUXILIARY = dict(metric_depth_head=dict(fuse=False))
-# One channel more than the image features: the ground cue.
-CUE = dict(in_channels=129)
 CANONICAL = dict(canonical_bins=dict(focal=FOCAL, bins=dict(start=1.0, stop=101.0, step=1.0)))
-CANONICAL_GROUND = dict(ground_cue=True, metric_depth_head=CUE, **CANONICAL)
 IMAGES = dict(dataset=dict(pipeline={1: dict(canonical_focal=FOCAL)}))
+# Down to the black frame that a lens of 1.4 times the canonical focal length leaves.
+FRAMED = dict(dataset=dict(pipeline={1: dict(canonical_focal=FOCAL, scale=(0.7, 1.1))}))
 VARIANTS = [
     Variant("lift_splat", PLAIN, dict(model=dict(depth_net=dict(camera_aware=False)))),
     Variant("bevdepth", PLAIN),
@@ -62,7 +62,8 @@ VARIANTS = [
         dict(model=AUXILIARY | CANONICAL, train_dataloader=IMAGES, test_dataloader=IMAGES),
     ),
     Variant("fused", METRIC),
-    Variant("canonical", METRIC, dict(model=CANONICAL_GROUND | dict(depth_net=CUE))),
+    Variant("canonical", PLUS),
+    Variant("canonical_images", PLUS, dict(train_dataloader=FRAMED, test_dataloader=IMAGES)),
 ]
 
 

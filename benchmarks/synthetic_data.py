@@ -9,6 +9,10 @@ from pathlib import Path
 from training_variants import REPO
 
 VERSION = ("--version", "v1.0-trainval")
+# More scenes than the demo's and longer ones, with exact depth; the size that networks read.
+DATA = "data/synthetic_benchmark"
+SCENES = ("--train-scenes", "100", "--val-scenes", "10", "--keyframes", "12")
+SCENES += ("--image-size", "384", "216", "--depth")
 
 
 def make_synthetic(root: str | Path, *options: str) -> None:

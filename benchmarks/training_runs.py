@@ -92,7 +92,7 @@ class Run:
     ) -> None:
         self.variant, self.seed, self.config, self.tools = variant, seed, config, tools
         self.hash = _hash(self.config)
-        self.folder = work_dir / f"{variant.name}-seed{seed}-{self.hash[:8]}"
+        self.folder = run_folder(work_dir, variant.name, seed, self.hash)
         self.name = f"{variant.name} seed {seed}"
         self.steps = self.config["train_cfg"]["max_iters"]
 
@@ -307,6 +307,11 @@ class Benchmark:
 
 
 _SHOWN = ("mAP", "NDS", "mAVE", "depth/bin/abs_rel", "depth/metric/abs_rel", "depth/fused/abs_rel")
+
+
+def run_folder(work_dir: Path, variant: str, seed: int, config_hash: str) -> Path:
+    """Where a run keeps its checkpoints; the hash is that of its entry in the results."""
+    return work_dir / f"{variant}-seed{seed}-{config_hash[:8]}"
 
 
 def environment() -> dict[str, str]:

@@ -1,64 +1,77 @@
-"""Do two key frames see how fast things move? python benchmarks/two_frames.py --start CHECKPOINT
+"""Do two key frames see how fast things move? python benchmarks/two_frames.py [--steps N]
 
-Both variants go on from the same detector, one that saw one frame (``make demo`` trains it), for
-the same number of steps: one with one frame as before, one with two. The weights for the past frame
-begin at zero, so at step 0 both are the same function. Velocity is what one picture cannot show:
-mAVE is the measure.
+For each seed a detector is trained with one frame. Its image part then stays as it is, and what
+comes after (BEV encoder and head) is trained on from the same weights, the same number of steps:
+once with one frame as before, once with two. The weights for the past frame begin at zero, so both
+are the same function at step 0. Velocity is what one picture cannot show: mAVE is the measure.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from lifted import keep_lifted
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from synthetic_data import DATA, SCENES, make_synthetic
 from torch import Tensor
 from training_report import markdown, publish, spread
-from training_runs import add_arguments, run_benchmark
+from training_runs import add_arguments, run_benchmark, run_folder
 from training_variants import REPO, TestSet, Variant
 
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
 
 NAME = "two_frames"
+IMAGE_PART = Variant("image_part", "configs/synthetic_small_plus.py")
 CONFIGS = {
-    "one_frame": "configs/synthetic_small.py",
-    "two_frames": "configs/synthetic_small_2key.py",
+    "one_frame": "configs/synthetic_small_plus.py",
+    "two_frames": "configs/synthetic_small_plus_2key.py",
 }
-# Velocity counts as much as the other numbers of a box; the configs have BEVDepth's 0.5.
-CODE_WEIGHTS = [1.0] * 10
+LABELS = {"image_part": "one frame, before", "one_frame": "one frame", "two_frames": "two frames"}
 ERRORS = ("mAVE", "AVE/car", "AVE/truck", "AVE/bus", "AVE/motorcycle", "AVE/pedestrian")
 METRICS = (*ERRORS, "mAP", "NDS")
 
 
-def variants(start: Path, work_dir: Path) -> list[Variant]:
-    """Both configs, begun with the weights of ``start``.
+class Start(NamedTuple):
+    """What one seed's second training begins with; paths relative to the repository.
 
-    Raises:
-        DataError: there is no such checkpoint, or it is of another model.
+    Attributes:
+        lifted: folder of what its image part lifts.
+        checkpoints: of each variant, by name.
     """
-    if not start.is_file():
-        raise DataError(f"--start: {start} does not exist; make demo trains it")
-    content = start.read_bytes()
-    weights = torch.load(start, map_location="cpu", weights_only=True)["state_dict"]
-    work_dir.mkdir(parents=True, exist_ok=True)
-    found = []
-    for name, config in CONFIGS.items():
-        path = work_dir / f"start-{name}-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-        if not path.is_file():
-            model = MODELS.build(Config.fromfile(REPO / config).model)
-            torch.save(dict(state_dict=widened(weights, model.state_dict()), meta={}), path)
-        init = dict(type="Pretrained", checkpoint=str(path))
-        head = dict(train_cfg=dict(code_weights=CODE_WEIGHTS))
-        found.append(Variant(name, config, dict(model=dict(init_cfg=init, bbox_head=head))))
-    return found
+
+    lifted: str
+    checkpoints: dict[str, str]
+
+
+def prepare(checkpoint: Path, data: str, work_dir: Path) -> Start:
+    """Keep what a detector's image part lifts, and write each variant's first weights."""
+    name = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:8]
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    image_part = Config.fromfile(REPO / IMAGE_PART.config)
+    dataset = image_part.val_dataloader.dataset
+    dataset.update(data_root=f"{REPO / data}/", ann_file="bevdepth_plus_infos_train.pkl")
+    model = MODELS.build(image_part.model)
+    model.load_state_dict(weights)
+    lifted = work_dir / f"lifted-{name}"
+    keep_lifted(model, dataset, lifted)
+    checkpoints = {}
+    for variant, config in CONFIGS.items():
+        path = work_dir / f"start-{variant}-{name}.pth"
+        wanted = MODELS.build(Config.fromfile(REPO / config).model).state_dict()
+        torch.save(dict(state_dict=widened(weights, wanted), meta={}), path)
+        checkpoints[variant] = os.path.relpath(path, REPO)
+    return Start(os.path.relpath(lifted, REPO), checkpoints)
 
 
 def widened(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,35 +84,78 @@ def widened(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict
     for name, place in wanted.items():
         old = weights.get(name)
         if old is None or any(o > n for o, n in zip(old.shape, place.shape, strict=True)):
-            raise DataError(f"--start: the checkpoint's {name} does not fit; it is another model")
+            raise DataError(f"the first training's {name} does not fit; its config is another")
         wide[name] = torch.zeros_like(place)
         wide[name][tuple(slice(0, side) for side in old.shape)] = old
     return wide
 
 
+def bev_part(name: str, starts: Mapping[int, Start], seed: int) -> dict:
+    """What differs from a config when the BEV part alone is trained, on what was kept."""
+    start = starts[seed]
+    return dict(
+        custom_imports=dict(imports=["bevdepth_plus.plugin", "lifted"]),
+        model=dict(
+            type="FromLifted",
+            data_preprocessor=dict(type="LiftedPreprocessor"),
+            init_cfg=dict(type="Pretrained", checkpoint=start.checkpoints[name]),
+            depth_loss=None,
+            # Velocity counts as much as the other numbers of a box; BEVDepth has 0.5.
+            bbox_head=dict(train_cfg=dict(code_weights=[1.0] * 10)),
+        ),
+        train_dataloader=dict(
+            batch_size=2,
+            dataset=dict(
+                pipeline=[
+                    dict(type="LoadLifted", folder=start.lifted),
+                    dict(type="BEVAugmentation"),
+                    dict(type="PackBEVInputs"),
+                ]
+            ),
+        ),
+        optim_wrapper=dict(optimizer=dict(lr=1e-3)),
+    )
+
+
+def tests(data: str) -> list[TestSet]:
+    """The validation scenes; from their images, with the whole detector."""
+    val = TestSet.of_root("val", data)
+    whole = dict(type="BEVDepth", data_preprocessor=dict(type="MultiViewPreprocessor"))
+    return [TestSet(val.name, {**val.overrides, "model": whole})]
+
+
 def table(results: Mapping[str, Any]) -> str:
-    """Both variants and the change from the first to the second, a row each metric."""
-    one, two = (results["summary"].get(name, {}).get("val", {}) for name in CONFIGS)
+    """The variants, and the change from one frame to two; a row each metric."""
+    scores = {name: results["summary"].get(name, {}).get("val", {}) for name in LABELS}
     rows = []
     for metric in METRICS:
-        change = "-"
-        if metric in one and metric in two and one[metric]["mean"]:
-            change = f"{100 * (two[metric]['mean'] / one[metric]['mean'] - 1):+.0f} %"
+        one, two = (scores[name].get(metric) for name in CONFIGS)
+        change = f"{100 * (two['mean'] / one['mean'] - 1):+.0f} %" if one and two else "-"
         name = f"{metric}, m/s" if metric in ERRORS else metric
-        rows.append([name, spread(one.get(metric)), spread(two.get(metric)), change])
-    return markdown(["", "one frame", "two frames", "change"], rows)
+        rows.append([name, *(spread(scores[name].get(metric)) for name in LABELS), change])
+    return markdown(["", *LABELS.values(), "change"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_arguments(parser, NAME, seeds=(0, 1))
-    parser.add_argument(
-        "--start", type=Path, default=Path("work_dirs/demo/iter_4500.pth"), help="checkpoint"
-    )
+    add_arguments(parser, NAME, seeds=(0, 1), data=DATA)
+    parser.add_argument("--image-steps", type=int, help="of the training before, with one frame")
     args = parser.parse_args()
     init_default_scope("mmdet3d")
-    table_of = variants(args.start, args.work_dir.resolve())
-    results, status = run_benchmark(NAME, table_of, [TestSet.of_root("val", args.data)], args)
+    make_synthetic(args.data, *SCENES)
+    before = argparse.Namespace(**{**vars(args), "steps": args.image_steps, "only": None})
+    results, status = run_benchmark(NAME, [IMAGE_PART], tests(args.data), before)
+    if not status:
+        work_dir = args.work_dir.resolve()
+        starts = {}
+        for seed, entry in results["runs"][IMAGE_PART.name].items():
+            folder = run_folder(work_dir, IMAGE_PART.name, int(seed), entry["hash"])
+            note = folder / "last_checkpoint"
+            if not note.is_file():
+                raise DataError(f"{folder} is gone: delete {args.out} to train it again")
+            starts[int(seed)] = prepare(Path(note.read_text().strip()), args.data, work_dir)
+        variants = [Variant(n, path, partial(bev_part, n, starts)) for n, path in CONFIGS.items()]
+        results, status = run_benchmark(NAME, variants, tests(args.data), args)
     publish(table(results), args.out)
     sys.exit(status)
 

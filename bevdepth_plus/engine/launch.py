@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import zipfile
 from collections.abc import Callable
@@ -63,14 +64,23 @@ def resume_from_last(cfg: Config) -> None:
         cfg.resume = True
 
 
+def leave_process_group() -> None:
+    """End the threads of ``torch.distributed``, if there are any.
+
+    One that wants the interpreter while that shuts down aborts the process after its work is done.
+    """
+    if torch.distributed.is_initialized():
+        # A runner is full of reference cycles and holds the group through its wrapped model.
+        gc.collect()
+        torch.distributed.destroy_process_group()
+
+
 def run_tool(main: Callable[[], None]) -> None:
     """Call a tool's ``main``; errors a user can mend end in one line and exit status 2."""
     allow_mmengine_checkpoints()
     try:
         main()
-        if torch.distributed.is_initialized():
-            # Else gloo's threads may be alive at exit, and the process aborts after its work.
-            torch.distributed.destroy_process_group()
+        leave_process_group()
     except (DataError, TrainingError) as error:
         # A loader's worker process puts its whole traceback before the message.
         message = str(error).strip().splitlines()[-1].split("Error: ", 1)[-1]
