@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lifted import keep_lifted, lifted_path
+from mmdet3d.registry import DATASETS, MODELS
+from mmdet3d.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from training_variants import REPO, merged
+from two_frames import CONFIGS, widened
+
+import bevdepth_plus.plugin  # noqa: F401
+from bevdepth_plus.datasets.create_infos import create_info_files
+from bevdepth_plus.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def configs(synthetic_root, tmp_path_factory) -> dict[str, Config]:
+    """Both configs over the synthetic scenes of the tests, three key frames to train on."""
+    register_all_modules()
+    folder = tmp_path_factory.mktemp("infos")
+    create_info_files(synthetic_root, "v1.0-mini", folder, progress=False)
+    (folder / "samples").symlink_to(Path(synthetic_root) / "samples")
+    found = {}
+    for name, path in CONFIGS.items():
+        config = Config.fromfile(REPO / path)
+        config.val_dataloader.dataset.update(
+            data_root=f"{folder}/", ann_file="bevdepth_plus_infos_train.pkl"
+        )
+        found[name] = config
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(configs):
+    """One frame with random weights, and two frames begun with them."""
+    torch.manual_seed(0)
+    one = MODELS.build(configs["one_frame"].model).eval()
+    two = MODELS.build(configs["two_frames"].model)
+    two.load_state_dict(widened(one.state_dict(), two.state_dict()))
+    return one, two.eval()
+
+
+@torch.no_grad()
+def heatmap(model, dataset: dict, index: int) -> torch.Tensor:
+    data = model.data_preprocessor(pseudo_collate([DATASETS.build(dataset)[index]]))
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(**data, mode="tensor")[0][0]["heatmap"].float()
+
+
+def test_two_frames_begin_as_the_function_of_one(configs, models):
+    one, two = (
+        heatmap(model, config.val_dataloader.dataset, index=1)
+        for model, config in zip(models, configs.values(), strict=True)
+    )
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-2)
+
+
+def test_weights_of_another_model_are_refused():
+    with pytest.raises(DataError, match="conv"):
+        widened({"conv": torch.zeros(3, 9)}, {"conv": torch.zeros(3, 8)})
+
+
+def test_kept_features_give_what_their_images_give(configs, models, tmp_path):
+    one, two = models
+    keep_lifted(one, configs["one_frame"].val_dataloader.dataset, tmp_path)
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+
+    with torch.no_grad():
+        two.bev_encoder.backbone.conv1.weight[:, 48:] = 0.1  # so that the past counts
+    config = configs["two_frames"]
+    overrides = dict(type="FromLifted", data_preprocessor=dict(type="LiftedPreprocessor"))
+    carried = MODELS.build(merged(config.model.to_dict(), overrides))
+    carried.load_state_dict(two.state_dict())
+    pipeline = [dict(type="LoadLifted", folder=str(tmp_path)), dict(type="PackBEVInputs")]
+    dataset = config.val_dataloader.dataset
+    from_images = heatmap(two, dataset, index=2)
+    from_kept = heatmap(carried.eval(), {**dataset, "pipeline": pipeline}, index=2)
+    scale = from_images.std()
+    assert (from_kept - from_images).abs().max() < 0.1 * scale
+    without_past = heatmap(one, configs["one_frame"].val_dataloader.dataset, index=2)
+    assert (without_past - from_images).abs().max() > scale
+
+
+def test_a_key_frame_is_kept_under_its_first_image():
+    assert lifted_path("kept", "samples/CAM_FRONT_LEFT/a__1.jpg") == Path("kept/a__1.npz")
