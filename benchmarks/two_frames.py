@@ -26,7 +26,7 @@ from synthetic_data import DATA, SCENES, make_synthetic
 from torch import Tensor
 from training_report import markdown, publish, spread
 from training_runs import add_arguments, run_benchmark, run_folder
-from training_variants import REPO, TestSet, Variant
+from training_variants import REPO, TestSet, Variant, merged
 
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
@@ -47,11 +47,28 @@ SMALLER = dict(
     test_dataloader=RESIZED,
 )
 IMAGE_PART = Variant("image_part", "configs/synthetic_small_plus.py", SMALLER)
-CONFIGS = {
-    "one_frame": "configs/synthetic_small_plus.py",
-    "two_frames": "configs/synthetic_small_plus_2key.py",
+TWO = "configs/synthetic_small_plus_2key.py"
+MAP, COMPARED = 48, 32  # channels: of one moment's BEV map, and of what is compared
+CORRELATED = dict(
+    temporal_fusion=dict(
+        type="CorrelationFusion", in_channels=MAP, out_channels=COMPARED, stride=1
+    ),
+    bev_encoder=dict(
+        backbone=dict(in_channels=2 * MAP + COMPARED),
+        neck=dict(in_channels={0: 2 * MAP + COMPARED}),
+    ),
+)
+WHOLE = {
+    "one_frame": IMAGE_PART,
+    "two_frames": Variant("two_frames", TWO, SMALLER),
+    "correlated": Variant("correlated", TWO, merged(SMALLER, dict(model=CORRELATED))),
 }
-LABELS = {"image_part": "one frame, before", "one_frame": "one frame", "two_frames": "two frames"}
+LABELS = {
+    "image_part": "one frame, before",
+    "one_frame": "one frame",
+    "two_frames": "two frames",
+    "correlated": "two frames, correlated",
+}
 ERRORS = ("mAVE", "AVE/car", "AVE/truck", "AVE/bus", "AVE/motorcycle", "AVE/pedestrian")
 METRICS = (*ERRORS, "mAP", "NDS")
 
@@ -68,34 +85,46 @@ class Start(NamedTuple):
     checkpoints: dict[str, str]
 
 
+def whole(name: str) -> dict:
+    """The config of a variant as the whole detector it is."""
+    variant = WHOLE[name]
+    return merged(Config.fromfile(REPO / variant.config).to_dict(), variant.overrides)
+
+
 def prepare(checkpoint: Path, data: str, work_dir: Path) -> Start:
     """Keep what a detector's image part lifts, and write each variant's first weights."""
     name = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:8]
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    image_part = Config.fromfile(REPO / IMAGE_PART.config)
-    dataset = image_part.val_dataloader.dataset
-    dataset.update(data_root=f"{REPO / data}/", ann_file="bevdepth_plus_infos_train.pkl")
-    model = MODELS.build(image_part.model)
+    config = whole("one_frame")
+    model = MODELS.build(config["model"])
     model.load_state_dict(weights)
+    dataset = config["val_dataloader"]["dataset"]
+    dataset.update(data_root=f"{REPO / data}/", ann_file="bevdepth_plus_infos_train.pkl")
     lifted = work_dir / f"lifted-{name}"
     keep_lifted(model, dataset, lifted)
     checkpoints = {}
-    for variant, config in CONFIGS.items():
+    for variant in WHOLE:
         path = work_dir / f"start-{variant}-{name}.pth"
-        wanted = MODELS.build(Config.fromfile(REPO / config).model).state_dict()
-        torch.save(dict(state_dict=widened(weights, wanted), meta={}), path)
+        torch.manual_seed(0)
+        fresh = MODELS.build(whole(variant)["model"]).state_dict()
+        torch.save(dict(state_dict=widened(weights, fresh), meta={}), path)
         checkpoints[variant] = os.path.relpath(path, REPO)
     return Start(os.path.relpath(lifted, REPO), checkpoints)
 
 
-def widened(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def widened(weights: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights in a model with more input channels, behind those it had; the new ones are zero.
+
+    What the fusion has learnt to do itself keeps its fresh weights.
 
     Raises:
         DataError: a weight is missing or too large.
     """
     wide = {}
-    for name, place in wanted.items():
+    for name, place in fresh.items():
+        if name.startswith("temporal_fusion."):
+            wide[name] = place
+            continue
         old = weights.get(name)
         if old is None or any(o > n for o, n in zip(old.shape, place.shape, strict=True)):
             raise DataError(f"the first training's {name} does not fit; its config is another")
@@ -107,7 +136,12 @@ def widened(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict
 def bev_part(name: str, starts: Mapping[int, Start], seed: int) -> dict:
     """What differs from a config when the BEV part alone is trained, on what was kept."""
     start = starts[seed]
-    return dict(
+    pipeline = [
+        dict(type="LoadLifted", folder=start.lifted),
+        dict(type="BEVAugmentation"),
+        dict(type="PackBEVInputs"),
+    ]
+    alone = dict(
         custom_imports=dict(imports=["bevdepth_plus.plugin", "lifted"]),
         model=dict(
             type="FromLifted",
@@ -117,18 +151,10 @@ def bev_part(name: str, starts: Mapping[int, Start], seed: int) -> dict:
             # Velocity counts as much as the other numbers of a box; BEVDepth has 0.5.
             bbox_head=dict(train_cfg=dict(code_weights=[1.0] * 10)),
         ),
-        train_dataloader=dict(
-            batch_size=2,
-            dataset=dict(
-                pipeline=[
-                    dict(type="LoadLifted", folder=start.lifted),
-                    dict(type="BEVAugmentation"),
-                    dict(type="PackBEVInputs"),
-                ]
-            ),
-        ),
+        train_dataloader=dict(dataset=dict(pipeline=pipeline)),
         optim_wrapper=dict(optimizer=dict(lr=1e-3)),
     )
+    return merged(WHOLE[name].overrides, alone)
 
 
 def tests(data: str) -> list[TestSet]:
@@ -139,15 +165,19 @@ def tests(data: str) -> list[TestSet]:
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The variants, and the change from one frame to two; a row each metric."""
+    """A row each metric, a column each variant, with its change from one frame."""
     scores = {name: results["summary"].get(name, {}).get("val", {}) for name in LABELS}
     rows = []
     for metric in METRICS:
-        one, two = (scores[name].get(metric) for name in CONFIGS)
-        change = f"{100 * (two['mean'] / one['mean'] - 1):+.0f} %" if one and two else "-"
-        name = f"{metric}, m/s" if metric in ERRORS else metric
-        rows.append([name, *(spread(scores[name].get(metric)) for name in LABELS), change])
-    return markdown(["", *LABELS.values(), "change"], rows)
+        one = scores["one_frame"].get(metric)
+        row = [f"{metric}, m/s" if metric in ERRORS else metric]
+        for name in LABELS:
+            found = scores[name].get(metric)
+            compared = found and one and name not in ("image_part", "one_frame")
+            change = f", {100 * (found['mean'] / one['mean'] - 1):+.0f} %" if compared else ""
+            row.append(spread(found) + change)
+        rows.append(row)
+    return markdown(["", *LABELS.values()], rows)
 
 
 def main() -> None:
@@ -168,7 +198,10 @@ def main() -> None:
             if not note.is_file():
                 raise DataError(f"{folder} is gone: delete {args.out} to train it again")
             starts[int(seed)] = prepare(Path(note.read_text().strip()), args.data, work_dir)
-        variants = [Variant(n, path, partial(bev_part, n, starts)) for n, path in CONFIGS.items()]
+        variants = [
+            Variant(name, variant.config, partial(bev_part, name, starts))
+            for name, variant in WHOLE.items()
+        ]
         results, status = run_benchmark(NAME, variants, tests(args.data), args)
     publish(table(results), args.out)
     sys.exit(status)

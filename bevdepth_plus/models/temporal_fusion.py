@@ -24,23 +24,29 @@ class CorrelationFusion(BaseModule):
     """Concatenate, and add how well each past map fits the present one when moved about.
 
     What moved leaves its mark elsewhere in the past map; convolutions over both need long to learn
-    to compare places. A correlation layer compares them by construction, on maps at half the
-    resolution. Source: FlowNet (Dosovitskiy et al., ICCV 2015), Sec. 3.
+    to compare places. A correlation layer compares them by construction, on coarser maps.
+    Source: FlowNet (Dosovitskiy et al., ICCV 2015), Sec. 3.
 
     Args:
         in_channels: of one BEV map.
         embed_channels: of the features that are compared.
-        radius: of the square of moves, in cells of half the resolution.
+        radius: of the square of moves, in coarse cells.
         out_channels: that each past map's correlations are brought to.
+        stride: BEV cells in a coarse cell's side.
     """
 
     def __init__(
-        self, in_channels: int, embed_channels: int = 16, radius: int = 6, out_channels: int = 32
+        self,
+        in_channels: int,
+        embed_channels: int = 16,
+        radius: int = 6,
+        out_channels: int = 32,
+        stride: int = 2,
     ) -> None:
         super().__init__()
         self.radius = radius
         self.embed = nn.Sequential(
-            nn.Conv2d(in_channels, embed_channels, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(in_channels, embed_channels, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(embed_channels),
         )
         self.reduce = nn.Sequential(
