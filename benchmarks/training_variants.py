@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,11 @@ class Variant:
         config: config file, relative to the repository.
         overrides: what differs from it, nested as the config is. None deletes a key; in a list,
             integers address items; ``_delete_=True`` in a dict replaces the old one whole.
-            A function, if they depend on the seed.
     """
 
     name: str
     config: str
-    overrides: Mapping | Callable[[int], Mapping] = field(default_factory=dict)
+    overrides: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ def training_config(
     if not path.is_file():
         raise DataError(f"variant {variant.name}: config {path} does not exist")
     config = Config.fromfile(path, import_custom_modules=False).to_dict()
-    its_own = variant.overrides(seed) if callable(variant.overrides) else variant.overrides
-    config = merged(merged(config, its_own), common or {})
+    config = merged(merged(config, variant.overrides), common or {})
     if config["train_cfg"].get("by_epoch", True):
         raise DataError(f"variant {variant.name}: {path} must have train_cfg.by_epoch=False")
     if steps is not None:

@@ -1,9 +1,9 @@
 """Do two key frames see how fast things move? python benchmarks/two_frames.py [--steps N]
 
-For each seed a detector is trained with one frame. Its image part then stays as it is, and what
-comes after (BEV encoder and head) is trained on from the same weights, the same number of steps:
-once with one frame as before, once with two. The weights for the past frame begin at zero, so both
-are the same function at step 0. Velocity is what one picture cannot show: mAVE is the measure.
+A detector is trained with one frame. Its image part then stays as it is, and what comes after (BEV
+encoder and head) is trained on from the same weights, the same number of steps: with one frame as
+before, and with two. The weights for the past frame begin at zero, so all are the same function at
+step 0. Velocity is what one picture cannot show: mAVE is the measure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,12 +45,17 @@ SMALLER = dict(
     val_dataloader=RESIZED,
     test_dataloader=RESIZED,
 )
+IMAGE_SEED = 0
 IMAGE_PART = Variant("image_part", "configs/synthetic_small_plus.py", SMALLER)
 TWO = "configs/synthetic_small_plus_2key.py"
 MAP, COMPARED = 48, 32  # channels: of one moment's BEV map, and of what is compared
 CORRELATED = dict(
     temporal_fusion=dict(
-        type="CorrelationFusion", in_channels=MAP, out_channels=COMPARED, stride=1
+        type="CorrelationFusion",
+        in_channels=MAP,
+        embed_channels=8,
+        out_channels=COMPARED,
+        stride=1,
     ),
     bev_encoder=dict(
         backbone=dict(in_channels=2 * MAP + COMPARED),
@@ -74,7 +78,7 @@ METRICS = (*ERRORS, "mAP", "NDS")
 
 
 class Start(NamedTuple):
-    """What one seed's second training begins with; paths relative to the repository.
+    """What the second training begins with; paths relative to the repository.
 
     Attributes:
         lifted: folder of what its image part lifts.
@@ -133,14 +137,9 @@ def widened(weights: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[
     return wide
 
 
-def bev_part(name: str, starts: Mapping[int, Start], seed: int) -> dict:
-    """What differs from a config when the BEV part alone is trained, on what was kept."""
-    start = starts[seed]
-    pipeline = [
-        dict(type="LoadLifted", folder=start.lifted),
-        dict(type="BEVAugmentation"),
-        dict(type="PackBEVInputs"),
-    ]
+def bev_part(name: str, start: Start) -> Variant:
+    """A variant of which the BEV part alone is trained, on what was kept."""
+    pipeline = [dict(type="LoadLifted", folder=start.lifted), dict(type="PackBEVInputs")]
     alone = dict(
         custom_imports=dict(imports=["bevdepth_plus.plugin", "lifted"]),
         model=dict(
@@ -154,7 +153,8 @@ def bev_part(name: str, starts: Mapping[int, Start], seed: int) -> dict:
         train_dataloader=dict(dataset=dict(pipeline=pipeline)),
         optim_wrapper=dict(optimizer=dict(lr=1e-3)),
     )
-    return merged(WHOLE[name].overrides, alone)
+    variant = WHOLE[name]
+    return Variant(name, variant.config, merged(variant.overrides, alone))
 
 
 def tests(data: str) -> list[TestSet]:
@@ -187,21 +187,19 @@ def main() -> None:
     args = parser.parse_args()
     init_default_scope("mmdet3d")
     make_synthetic(args.data, *SCENES)
-    before = argparse.Namespace(**{**vars(args), "steps": args.image_steps, "only": None})
-    results, status = run_benchmark(NAME, [IMAGE_PART], tests(args.data), before)
+    first = {**vars(args), "seeds": [IMAGE_SEED], "steps": args.image_steps, "only": None}
+    results, status = run_benchmark(
+        NAME, [IMAGE_PART], tests(args.data), argparse.Namespace(**first)
+    )
     if not status:
         work_dir = args.work_dir.resolve()
-        starts = {}
-        for seed, entry in results["runs"][IMAGE_PART.name].items():
-            folder = run_folder(work_dir, IMAGE_PART.name, int(seed), entry["hash"])
-            note = folder / "last_checkpoint"
-            if not note.is_file():
-                raise DataError(f"{folder} is gone: delete {args.out} to train it again")
-            starts[int(seed)] = prepare(Path(note.read_text().strip()), args.data, work_dir)
-        variants = [
-            Variant(name, variant.config, partial(bev_part, name, starts))
-            for name, variant in WHOLE.items()
-        ]
+        entry = results["runs"][IMAGE_PART.name][str(IMAGE_SEED)]
+        folder = run_folder(work_dir, IMAGE_PART.name, IMAGE_SEED, entry["hash"])
+        note = folder / "last_checkpoint"
+        if not note.is_file():
+            raise DataError(f"{folder} is gone: delete {args.out} to train it again")
+        start = prepare(Path(note.read_text().strip()), args.data, work_dir)
+        variants = [bev_part(name, start) for name in WHOLE]
         results, status = run_benchmark(NAME, variants, tests(args.data), args)
     publish(table(results), args.out)
     sys.exit(status)
