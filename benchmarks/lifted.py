@@ -53,8 +53,7 @@ def keep_lifted(model: BEVDepth, dataset: Mapping, folder: Path) -> None:
         data = model.data_preprocessor(pseudo_collate([samples[index]]))
         rig = CameraRig.from_metainfo([data["data_samples"][0].metainfo])
         seen.clear()
-        with torch.autocast("cpu", torch.bfloat16):
-            model.lift_splat(data["inputs"]["img"], rig, rig)
+        model.lift_splat(data["inputs"]["img"], rig, rig)
         fresh = path.with_suffix(".tmp")
         with fresh.open("wb") as file:
             np.savez(file, lifted=seen[0].numpy(), image_aug=rig.image_aug[0, 0].numpy())

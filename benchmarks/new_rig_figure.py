@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_COLOURS = ("#9a9a9a", "#3b6fb6", "#7fb069", "#e6a23c", "#c0504d", "#6f4e9b")
+_COLOURS = ("#9a9a9a", "#3b6fb6", "#7fb069", "#e6a23c", "#c0504d", "#6f4e9b", "#2a9d8f")
 
 
 def draw(
@@ -27,7 +27,7 @@ def draw(
     _bars(right, summary, variants, rigs, lambda metrics: f"depth/{lifted(metrics)}/abs_rel")
     left.set_title("mAP", loc="left")
     right.set_title("abs_rel of the lifted depth (lower is better)", loc="left")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

@@ -46,8 +46,7 @@ def models(configs) -> dict:
 @torch.no_grad()
 def heatmap(model, dataset: dict, index: int) -> torch.Tensor:
     data = model.data_preprocessor(pseudo_collate([DATASETS.build(dataset)[index]]))
-    with torch.autocast("cpu", torch.bfloat16):
-        return model(**data, mode="tensor")[0][0]["heatmap"].float()
+    return model(**data, mode="tensor")[0][0]["heatmap"]
 
 
 @pytest.mark.parametrize("name", ["two_frames", "correlated"])
@@ -56,7 +55,7 @@ def test_two_frames_begin_as_the_function_of_one(configs, models, name):
         heatmap(models[variant], configs[variant]["val_dataloader"]["dataset"], index=1)
         for variant in ("one_frame", name)
     )
-    torch.testing.assert_close(two, one, rtol=0, atol=1e-2)
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-4)
 
 
 def test_weights_of_another_model_are_refused():
@@ -81,7 +80,7 @@ def test_kept_features_give_what_their_images_give(configs, models, tmp_path):
     from_images = heatmap(two, two_set, index=2)
     from_kept = heatmap(carried, {**two_set, "pipeline": pipeline}, index=2)
     scale = from_images.std()
-    assert (from_kept - from_images).abs().max() < 0.1 * scale
+    assert (from_kept - from_images).abs().max() < 0.02 * scale
     without_past = heatmap(one, one_set, index=2)
     assert (without_past - from_images).abs().max() > scale
 
