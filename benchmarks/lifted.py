@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
+from mmdet3d.structures import Det3DDataSample
 from mmengine.dataset import pseudo_collate
 from torch import Tensor
 from tqdm import tqdm
@@ -92,6 +93,12 @@ class LiftedPreprocessor(MultiViewPreprocessor):
 @MODELS.register_module()
 class FromLifted(BEVDepth):
     """A :class:`BEVDepth` whose images are already lifted; its image part is only carried along."""
+
+    def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:
+        """Detection losses alone: there is no depth left to teach."""
+        rig = self._rig(batch_data_samples)
+        bev, _ = self.forward_bev(self._frames(batch_inputs_dict["img"], rig), rig)
+        return self.bbox_head.loss([bev], batch_data_samples)
 
     def _frames(self, images: Tensor, rig: CameraRig) -> Tensor:
         return images.unflatten(1, (rig.num_frames, rig.num_cameras))

@@ -146,7 +146,6 @@ def bev_part(name: str, start: Start) -> Variant:
             type="FromLifted",
             data_preprocessor=dict(type="LiftedPreprocessor"),
             init_cfg=dict(type="Pretrained", checkpoint=start.checkpoints[name]),
-            depth_loss=None,
             # Velocity counts as much as the other numbers of a box; BEVDepth has 0.5.
             bbox_head=dict(train_cfg=dict(code_weights=[1.0] * 10)),
         ),
