@@ -182,7 +182,9 @@ def table(results: Mapping[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, NAME, seeds=(0, 1), data=DATA)
-    parser.add_argument("--image-steps", type=int, help="of the training before, with one frame")
+    parser.add_argument(
+        "--image-steps", type=int, default=2500, help="of the first training (default: %(default)s)"
+    )
     args = parser.parse_args()
     init_default_scope("mmdet3d")
     make_synthetic(args.data, *SCENES)
