@@ -50,9 +50,8 @@ def test_the_parts_of_every_model_fit_together(name):
         for split in ("train", "val", "test")
     }
     assert len(frames) == 1
-    past_and_present = frames.pop() * channels
-    bev = model.bev_encoder(torch.empty(1, past_and_present, *view.grid.bev_size, device="meta"))
-    (output,) = model.bbox_head([bev])[0]
+    maps = [torch.empty(1, channels, *view.grid.bev_size, device="meta")] * frames.pop()
+    (output,) = model.bbox_head([model.encode(maps)])[0]
     assert output["heatmap"].shape == (1, 1, *view.grid.bev_size)
     for split in ("train", "val", "test"):
         pipeline = innermost(config[f"{split}_dataloader"].dataset).pipeline

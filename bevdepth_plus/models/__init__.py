@@ -8,6 +8,7 @@ from bevdepth_plus.models.depth_refinement import DepthRefinement
 from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.focal_branch import FocalBranch
 from bevdepth_plus.models.metric_depth_head import MetricDepthHead
+from bevdepth_plus.models.motion_head import MotionCenterHead
 from bevdepth_plus.models.temporal_fusion import ConcatFusion
 from bevdepth_plus.models.view_transform import LiftSplat
 
@@ -21,5 +22,6 @@ __all__ = [
     "FocalBranch",
     "LiftSplat",
     "MetricDepthHead",
+    "MotionCenterHead",
     "MultiViewPreprocessor",
 ]

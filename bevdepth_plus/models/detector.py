@@ -9,7 +9,7 @@ import torch
 from mmdet3d.models.detectors import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.geometry.canonical import canonical_rig, key_focal, with_focal
@@ -70,8 +70,12 @@ class BEVDepth(Base3DDetector):
             count it): how large a metre of road looks at each cell, see :func:`ground_scale`.
         temporal_fusion: config of what joins the BEV maps of several moments; needed when samples
             hold more than one frame.
+        fuse_encoded: the BEV encoder sees each moment's map by itself, and the temporal fusion
+            joins what it makes of them; otherwise it sees the joined maps.
         depth_net_sees_key_rig: past frames go through DepthNet with the key frame's camera
             parameters, as in the public code; only for converted checkpoints.
+        frozen: names of parts that do not train, ``bev_encoder`` or ``bbox_head.task_heads``;
+            their normalisation keeps its statistics.
         test_time_flips: mirrors to predict with, ``image``, ``x``, ``y`` of :class:`FlipAverage`.
     """
 
@@ -93,7 +97,9 @@ class BEVDepth(Base3DDetector):
         estimate_focal: bool = False,
         ground_cue: bool = False,
         temporal_fusion: dict | None = None,
+        fuse_encoded: bool = False,
         depth_net_sees_key_rig: bool = False,
+        frozen: Sequence[str] = (),
         test_time_flips: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -130,8 +136,29 @@ class BEVDepth(Base3DDetector):
         self.bbox_head = MODELS.build(bbox_head, default_args=dict(grid=grid))
         self.depth_loss = MODELS.build(depth_loss) if depth_loss else None
         self.temporal_fusion = MODELS.build(temporal_fusion) if temporal_fusion else None
+        if fuse_encoded and temporal_fusion is None:
+            raise ValueError("fuse_encoded=True needs a temporal_fusion")
+        self.fuse_encoded = fuse_encoded
         self.depth_net_sees_key_rig = depth_net_sees_key_rig
         self.flip_average = FlipAverage(grid, **(test_time_flips or {}))
+        self.frozen = tuple(frozen)
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> BEVDepth:
+        """Training or not; what is frozen never is."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            part.eval()
+        return self
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        try:
+            return [self.get_submodule(name) for name in self.frozen]
+        except AttributeError as error:
+            raise ValueError(
+                f"frozen={self.frozen}: the detector has no such part: {error}"
+            ) from None
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:
         """Detection and depth losses of a batch."""
@@ -197,15 +224,27 @@ class BEVDepth(Base3DDetector):
         """BEV features ``[B, C, Y, X]`` and the key frame's depths."""
         key = rig.frame(0)
         bev, depths = self.lift_splat(images[:, 0], key, key)
-        if self.temporal_fusion is not None:
-            # The past is context, not something to train on. BEVDepth (AAAI 2023), Sec. 4.1.
-            with torch.no_grad():
-                past = [
-                    self.lift_splat(images[:, t], rig.frame(t), key)[0]
-                    for t in range(1, rig.num_frames)
-                ]
-            bev = self.temporal_fusion([bev, *past])
-        return self.bev_encoder(bev), depths
+        # The past is context, not something to train on. BEVDepth (AAAI 2023), Sec. 4.1.
+        with torch.no_grad():
+            past = [
+                self.lift_splat(images[:, t], rig.frame(t), key)[0]
+                for t in range(1, rig.num_frames if self.temporal_fusion else 1)
+            ]
+        return self.encode([bev, *past]), depths
+
+    def encode(
+        self,
+        bevs: Sequence[Tensor],  # S x [B, C, Y, X], newest first
+    ) -> Tensor:
+        """What the head gets, ``[B, C', Y, X]``."""
+        if self.temporal_fusion is None:
+            return self.bev_encoder(bevs[0])
+        if not self.fuse_encoded:
+            return self.bev_encoder(self.temporal_fusion(bevs))
+        key, *past = bevs
+        with torch.no_grad():
+            past = [self.bev_encoder(bev) for bev in past]
+        return self.temporal_fusion([self.bev_encoder(key), *past])
 
     def lift_splat(
         self,

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from lifted import keep_lifted, lifted_path
+from encoded import encoded_path, keep_encoded
 from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.utils import register_all_modules
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from torch import nn
 from training_variants import merged
-from two_frames import WHOLE, whole, widened
+from two_frames import CONFIG, FRAMES, REPO, SMALLER, load_detector, whole
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.datasets.create_infos import create_info_files
@@ -17,73 +19,81 @@ from bevdepth_plus.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def configs(synthetic_root, tmp_path_factory) -> dict[str, dict]:
-    """The variants over the synthetic scenes of the tests, three key frames to train on."""
-    register_all_modules()
+def dataset(synthetic_root, tmp_path_factory):
+    """``dataset(config)``: the synthetic scenes of the tests, three key frames to train on."""
     folder = tmp_path_factory.mktemp("infos")
     create_info_files(synthetic_root, "v1.0-mini", folder, progress=False)
     (folder / "samples").symlink_to(Path(synthetic_root) / "samples")
-    found = {}
-    for name in WHOLE:
-        found[name] = whole(name)
-        found[name]["val_dataloader"]["dataset"].update(
-            data_root=f"{folder}/", ann_file="bevdepth_plus_infos_train.pkl"
-        )
-    return found
+
+    def build(config: dict) -> dict:
+        where = dict(data_root=f"{folder}/", ann_file="bevdepth_plus_infos_train.pkl")
+        return merged(config["val_dataloader"]["dataset"], where)
+
+    return build
 
 
 @pytest.fixture(scope="module")
-def models(configs) -> dict:
-    """One frame with random weights, and the other variants begun with them."""
+def detector() -> dict[str, torch.Tensor]:
+    """Random weights of the one-frame detector."""
+    register_all_modules()
     torch.manual_seed(0)
-    found = {name: MODELS.build(config["model"]).eval() for name, config in configs.items()}
-    one = found["one_frame"].state_dict()
-    for model in found.values():
-        model.load_state_dict(widened(one, model.state_dict()))
-    return found
+    config = merged(Config.fromfile(REPO / CONFIG).to_dict(), SMALLER)
+    return MODELS.build(config["model"]).state_dict()
+
+
+@pytest.fixture
+def two_frames(detector):
+    """The detector with a head that sees motion, and has begun to learn."""
+    model = MODELS.build(whole("two_frames")["model"]).eval()
+    load_detector(model, detector)
+    nn.init.normal_(model.bbox_head.motion[-1].weight)
+    return model
 
 
 @torch.no_grad()
-def heatmap(model, dataset: dict, index: int) -> torch.Tensor:
+def head_inputs(model, dataset: dict, index: int, mode: str) -> torch.Tensor:
+    """What the head gets of a sample."""
+    seen = []
+    hook = model.bbox_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0]))
     data = model.data_preprocessor(pseudo_collate([DATASETS.build(dataset)[index]]))
-    return model(**data, mode="tensor")[0][0]["heatmap"]
+    model(**data, mode=mode)
+    hook.remove()
+    return seen[0]
 
 
-@pytest.mark.parametrize("name", ["two_frames", "correlated"])
-def test_two_frames_begin_as_the_function_of_one(configs, models, name):
-    one, two = (
-        heatmap(models[variant], configs[variant]["val_dataloader"]["dataset"], index=1)
-        for variant in ("one_frame", name)
-    )
-    torch.testing.assert_close(two, one, rtol=0, atol=1e-4)
+def test_kept_maps_give_the_head_what_their_images_give(detector, two_frames, dataset, tmp_path):
+    config = whole("two_frames")
+    samples = dataset(config)
+    keep_encoded(two_frames, samples, tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+    from_images = head_inputs(two_frames, samples, index=2, mode="tensor")
+
+    pipeline = [dict(type="LoadEncoded", folder=str(tmp_path)), dict(type="PackBEVInputs")]
+    for name, frames in FRAMES.items():
+        overrides = dict(type="FromEncoded", data_preprocessor=dict(type="EncodedPreprocessor"))
+        carried = MODELS.build(merged(whole(name)["model"], overrides)).eval()
+        load_detector(carried, detector)
+        from_kept = head_inputs(carried, {**samples, "pipeline": pipeline}, 2, mode="loss")
+        expected = from_images[:, : frames * from_images.shape[1] // 2]
+        torch.testing.assert_close(from_kept, expected, rtol=2e-3, atol=2e-3)
 
 
-def test_weights_of_another_model_are_refused():
-    with pytest.raises(DataError, match="conv"):
-        widened({"conv": torch.zeros(3, 9)}, {"conv": torch.zeros(3, 8)})
+def test_all_but_what_sees_motion_is_frozen():
+    register_all_modules()
+    model = MODELS.build(whole("two_frames")["model"])
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {
+        f"bbox_head.motion.{n}" for n, _ in model.bbox_head.motion.named_parameters()
+    }
 
 
-def test_kept_features_give_what_their_images_give(configs, models, tmp_path):
-    one, two = models["one_frame"], models["two_frames"]
-    one_set, two_set = (
-        configs[name]["val_dataloader"]["dataset"] for name in ("one_frame", "two_frames")
-    )
-    keep_lifted(one, one_set, tmp_path)
-    assert len(list(tmp_path.glob("*.npz"))) == 3
-
-    with torch.no_grad():
-        two.bev_encoder.backbone.conv1.weight[:, 48:] = 0.1  # so that the past counts
-    overrides = dict(type="FromLifted", data_preprocessor=dict(type="LiftedPreprocessor"))
-    carried = MODELS.build(merged(configs["two_frames"]["model"], overrides)).eval()
-    carried.load_state_dict(two.state_dict())
-    pipeline = [dict(type="LoadLifted", folder=str(tmp_path)), dict(type="PackBEVInputs")]
-    from_images = heatmap(two, two_set, index=2)
-    from_kept = heatmap(carried, {**two_set, "pipeline": pipeline}, index=2)
-    scale = from_images.std()
-    assert (from_kept - from_images).abs().max() < 0.02 * scale
-    without_past = heatmap(one, one_set, index=2)
-    assert (without_past - from_images).abs().max() > scale
+def test_weights_of_another_detector_are_refused(detector):
+    model = MODELS.build(whole("one_frame")["model"])
+    with pytest.raises(DataError, match="more_to_it"):
+        load_detector(model, {**detector, "more_to_it": torch.zeros(1)})
+    with pytest.raises(DataError, match="depth_net"):
+        load_detector(model, {k: v for k, v in detector.items() if not k.startswith("depth_net")})
 
 
-def test_a_key_frame_is_kept_under_its_first_image():
-    assert lifted_path("kept", "samples/CAM_FRONT_LEFT/a__1.jpg") == Path("kept/a__1.npz")
+def test_a_sample_is_kept_under_its_first_image():
+    assert encoded_path("kept", "samples/CAM_FRONT_LEFT/a__1.jpg") == Path("kept/a__1.npy")

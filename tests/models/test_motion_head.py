@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from torch import nn
+
+MOTION = ("bbox_head.motion.",)
+
+
+@pytest.fixture
+def motion_config(small_config):
+    """The small detector with a head that sees motion in two frames."""
+    config = small_config()
+    config.update(temporal_fusion=dict(type="ConcatFusion"), fuse_encoded=True)
+    config["bbox_head"].update(
+        type="MotionCenterHead", num_frames=2, motion_channels=8, dilations=(1, 2, 4)
+    )
+    return config
+
+
+@pytest.fixture
+def one_frame(small_model):
+    return small_model().eval()
+
+
+@pytest.fixture
+def moving(motion_config, one_frame):
+    """The detector with two frames, begun with the weights of the one with one."""
+    torch.manual_seed(0)
+    model = MODELS.build(motion_config).eval()
+    missing, unknown = model.load_state_dict(one_frame.state_dict(), strict=False)
+    assert not unknown and all(name.startswith(MOTION) for name in missing)
+    return model
+
+
+def train_motion(model) -> None:
+    for parameter in model.bbox_head.motion[-1].parameters():
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def outputs(model, data):
+    return [task[0] for task in model(**model.data_preprocessor(data), mode="tensor")]
+
+
+def key_frame_of(data):
+    """The same batch without its past."""
+    from mmdet3d.structures import Det3DDataSample
+
+    alone = dict(inputs={**data["inputs"]}, data_samples=[])
+    alone["inputs"]["img"] = [img[: len(img) // 2] for img in data["inputs"]["img"]]
+    for sample in data["data_samples"]:
+        meta = {**sample.metainfo, "num_frames": 1}
+        for name in ("intrinsics", "ego_T_cam", "image_aug", "camera_mask", "frame_mask"):
+            if name in meta:
+                meta[name] = meta[name][:1]
+        alone["data_samples"].append(Det3DDataSample(metainfo=meta))
+    return alone
+
+
+def test_it_begins_as_the_one_frame_detector(moving, one_frame, make_batch):
+    data = make_batch(cameras=2, frames=2)
+    for found, expected in zip(
+        outputs(moving, data), outputs(one_frame, key_frame_of(data)), strict=True
+    ):
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5)
+
+
+def test_the_past_changes_velocities_and_nothing_else(moving, make_batch):
+    train_motion(moving)
+    data, other = make_batch(frames=2), make_batch(frames=2)
+    other["inputs"]["img"][0][1] = 255 - other["inputs"]["img"][0][1]
+    for found, expected in zip(outputs(moving, data), outputs(moving, other), strict=True):
+        same = {name for name, value in expected.items() if torch.equal(found[name], value)}
+        assert same == set(expected) - {"vel"}
+
+
+def test_it_sees_as_far_as_its_dilations(moving):
+    train_motion(moving)
+    head = moving.bbox_head
+    maps = torch.randn(1, 2 * head.shared_conv.out_channels, 24, 24, requires_grad=True)
+    head.motion(maps)[0, :, 12, 12].sum().backward()
+    rows, columns = maps.grad[0].abs().sum(0).nonzero().T
+    assert (rows.min(), rows.max()) == (columns.min(), columns.max()) == (12 - 7, 12 + 7)
+
+
+def test_motion_trains_alone_when_the_rest_is_frozen(motion_config, make_batch):
+    torch.manual_seed(0)
+    frozen = ["img_backbone", "img_neck", "depth_net", "bev_encoder"]
+    frozen += ["bbox_head.shared_conv", "bbox_head.task_heads"]
+    model = MODELS.build({**motion_config, "frozen": frozen}).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batch = model.data_preprocessor(make_batch(batch=2, frames=2), training=True)
+    losses = model(**batch, mode="loss")
+    sum(losses.values()).backward()
+    torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1).step()
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed and all(name.startswith(MOTION) for name in changed)
+
+
+def test_an_unknown_frozen_part_is_named(small_config):
+    with pytest.raises(ValueError, match="frozen.*bev_encodr"):
+        MODELS.build({**small_config(), "frozen": ["bev_encodr"]})
+
+
+def test_maps_of_another_number_of_frames_are_refused(moving):
+    maps = torch.zeros(1, 3 * moving.bbox_head.in_channels, 8, 8)
+    with pytest.raises(ValueError, match="needs 2 maps of"):
+        moving.bbox_head([maps])
+
+
+def test_encoded_maps_are_joined_only_by_a_fusion(small_config):
+    with pytest.raises(ValueError, match="fuse_encoded=True needs a temporal_fusion"):
+        MODELS.build({**small_config(), "fuse_encoded": True})
