@@ -157,7 +157,7 @@ def table(results: Mapping[str, Any]) -> str:
             one, two = (scores[name].get(metric) for name in FRAMES)
             row = [f"{metric}{', m/s' if metric in ERRORS else ''}{place}"]
             row += [spread(scores[name].get(metric)) for name in LABELS]
-            change = f"{100 * (two['mean'] / one['mean'] - 1):+.0f} %" if one and two else "-"
+            change = f"{round(100 * (two['mean'] / one['mean'] - 1)):+d} %" if one and two else "-"
             rows.append([*row, change])
     return markdown(["", *LABELS.values(), "change"], rows)
 
