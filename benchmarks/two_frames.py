@@ -46,7 +46,7 @@ SMALLER = dict(
     val_dataloader=RESIZED,
     test_dataloader=RESIZED,
 )
-DETECTOR = Variant("image_part", CONFIG, SMALLER)
+DETECTOR = Variant("detector", CONFIG, SMALLER)
 DETECTOR_SEED = 0
 FRAMES = {"one_frame": 1, "two_frames": 2}
 LABELS = {DETECTOR.name: "the detector", "one_frame": "one frame", "two_frames": "two frames"}

@@ -9,7 +9,6 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from torch import nn
 from training_variants import merged
 from two_frames import CONFIG, FRAMES, REPO, SMALLER, load_detector, whole
 
@@ -43,10 +42,9 @@ def detector() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def two_frames(detector):
-    """The detector with a head that sees motion, and has begun to learn."""
+    """The detector with a head that sees motion."""
     model = MODELS.build(whole("two_frames")["model"]).eval()
     load_detector(model, detector)
-    nn.init.normal_(model.bbox_head.motion[-1].weight)
     return model
 
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
 from torch import nn
 
-MOTION = ("bbox_head.motion.",)
+MOTION = "bbox_head.motion."
 
 
 @pytest.fixture
@@ -46,8 +47,6 @@ def outputs(model, data):
 
 def key_frame_of(data):
     """The same batch without its past."""
-    from mmdet3d.structures import Det3DDataSample
-
     alone = dict(inputs={**data["inputs"]}, data_samples=[])
     alone["inputs"]["img"] = [img[: len(img) // 2] for img in data["inputs"]["img"]]
     for sample in data["data_samples"]:
