@@ -1,9 +1,8 @@
-"""Train what comes after the BEV encoder: its maps are computed once and kept on disk.
+"""Train what sees motion alone: the maps it compares are computed once and kept on disk.
 
-The detector up to its BEV encoder stays as it is. Its maps of every key frame and the past, as the
-head gets them, are written by :func:`keep_encoded`; :class:`LoadEncoded` reads them in the place of
-images, and :class:`FromEncoded` trains its head on them. Checkpoints are those of the whole
-detector.
+The detector stays as it is. What the first convolution of its head makes of every key frame and its
+past is written by :func:`keep_encoded`; :class:`LoadEncoded` reads it in the place of images, and
+:class:`FromEncoded` trains velocities on it. Checkpoints are those of the whole detector.
 """
 
 from __future__ import annotations
@@ -17,7 +16,10 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
 from mmdet3d.structures import Det3DDataSample
+from mmdet3d.utils import register_all_modules
 from mmengine.dataset import pseudo_collate
+from mmengine.runner import load_checkpoint
+from torch import Tensor
 from tqdm import tqdm
 
 from bevdepth_plus.geometry.camera import CameraRig
@@ -30,29 +32,48 @@ def encoded_path(folder: str | Path, image: str) -> Path:
     return Path(folder) / f"{Path(image).stem}.npy"
 
 
-@torch.no_grad()
-def keep_encoded(model: BEVDepth, dataset: Mapping, folder: Path) -> None:
-    """Write what the head gets of every sample of a data set; those already there are kept.
+def keep_encoded(
+    model: Mapping, checkpoint: Path, dataset: Mapping, folder: Path, jobs: int = 1
+) -> None:
+    """Write the maps that motion is seen in, of each sample of a data set; finished ones stay.
 
     Args:
-        model: detector with ``fuse_encoded``; seen in eval mode.
+        model: config of a detector with ``fuse_encoded`` and a MotionCenterHead.
+        checkpoint: its weights.
         dataset: config of the data set, with a pipeline for tests.
         folder: gets one ``.npy`` a sample, float16 ``[S * C, Y, X]``.
+        jobs: processes at the same time; several have one thread each.
     """
-    model.eval()
     folder.mkdir(parents=True, exist_ok=True)
+    args = (jobs, model, checkpoint, dataset, folder)
+    if jobs == 1:
+        _keep_part(0, *args)
+    else:
+        torch.multiprocessing.spawn(_keep_part, args, nprocs=jobs)
+
+
+@torch.no_grad()
+def _keep_part(
+    job: int, jobs: int, model: Mapping, checkpoint: Path, dataset: Mapping, folder: Path
+) -> None:
+    """Every ``jobs``-th sample."""
+    register_all_modules()
+    if jobs > 1:
+        torch.set_num_threads(1)
+    detector = MODELS.build(model).eval()
+    load_checkpoint(detector, str(checkpoint), map_location="cpu", logger="silent")
     samples = DATASETS.build(dataset)
-    for index in tqdm(range(len(samples)), unit="key frame"):
+    for index in tqdm(range(job, len(samples), jobs), unit="key frame", disable=job > 0):
         path = encoded_path(folder, samples.get_data_info(index)["img_path"][0])
         if path.is_file():
             continue
-        data = model.data_preprocessor(pseudo_collate([samples[index]]))
+        data = detector.data_preprocessor(pseudo_collate([samples[index]]))
         rig = CameraRig.from_metainfo([data["data_samples"][0].metainfo])
         images = data["inputs"]["img"].unflatten(1, (rig.num_frames, rig.num_cameras))
-        bev, _ = model.forward_bev(images, rig)
+        maps = detector.bbox_head.shared_maps(detector.forward_bev(images, rig)[0])
         fresh = path.with_suffix(".tmp")
         with fresh.open("wb") as file:
-            np.save(file, bev[0].half().numpy())
+            np.save(file, torch.cat(maps, dim=1)[0].half().numpy())
         os.replace(fresh, path)
 
 
@@ -80,9 +101,15 @@ class EncodedPreprocessor(MultiViewPreprocessor):
 
 @MODELS.register_module()
 class FromEncoded(BEVDepth):
-    """A :class:`BEVDepth` whose BEV maps are there already; the rest is only carried along."""
+    """A :class:`BEVDepth` that learns velocities from kept maps; the rest is only carried along."""
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:
-        """Losses of the head; it gets as many of the moments as it knows."""
-        channels = self.bbox_head.num_frames * self.bbox_head.in_channels
-        return self.bbox_head.loss([batch_inputs_dict["img"][:, :channels]], batch_data_samples)
+        """Loss of the velocities."""
+        gt = [sample.gt_instances_3d for sample in batch_data_samples]
+        velocities = self.velocities(batch_inputs_dict["img"])
+        return dict(loss_velocity=self.bbox_head.velocity_loss(velocities, gt))
+
+    def velocities(self, maps: Tensor) -> list[Tensor]:
+        """What the head makes of kept maps, of as many of the moments as it knows."""
+        maps = maps.split(self.bbox_head.shared_conv.out_channels, dim=1)
+        return self.bbox_head.velocities(maps[: self.bbox_head.num_frames])

@@ -63,8 +63,8 @@ class Tools:
         # A benchmark may bring a module of its own, which its config imports.
         paths = [str(REPO / "benchmarks"), os.environ.get("PYTHONPATH", "")]
         env = {
-            **os.environ,
             "OMP_NUM_THREADS": "1",
+            **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         started = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -72,8 +73,9 @@ class BEVDepth(Base3DDetector):
             hold more than one frame.
         fuse_encoded: the BEV encoder sees each moment's map by itself, and the temporal fusion
             joins what it makes of them; otherwise it sees the joined maps.
-        depth_net_sees_key_rig: past frames go through DepthNet with the key frame's camera
-            parameters, as in the public code; only for converted checkpoints.
+        depth_net_sees_key_rig: past frames go through DepthNet with all of the key frame's camera
+            parameters, as in the public code; only for converted checkpoints. Otherwise with the
+            key frame's poses and their own intrinsics and augmentation.
         frozen: names of parts that do not train, ``bev_encoder`` or ``bbox_head.task_heads``;
             their normalisation keeps its statistics.
         test_time_flips: mirrors to predict with, ``image``, ``x``, ``y`` of :class:`FlipAverage`.
@@ -259,7 +261,9 @@ class BEVDepth(Base3DDetector):
             rig = with_focal(rig, focal)
         if self.ground_cue:
             features = torch.cat([features, self._ground(rig).to(features.dtype)], dim=2)
-        seen = key if self.depth_net_sees_key_rig else rig
+        # Where the cameras sit on the vehicle. The past's poses hold the drive since then, too.
+        mounted = replace(rig, ego_T_cam=key.ego_T_cam)
+        seen = key if self.depth_net_sees_key_rig else mounted
         logits, context = self.depth_net(features, self._camera_numbers(seen))
         depths = self.estimate_depths(logits.float(), features, rig)
         bev = self.view_transform(depths.lifted, context.float(), rig)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import MODELS
 
+from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.models.depth_net import NUM_CAMERA_PARAMETERS
 
 
@@ -54,6 +56,21 @@ def test_the_past_image_changes_the_boxes(small_model, make_batch):
             for d in (data, changed)
         )
     assert not torch.equal(heatmap, other)
+
+
+def test_the_past_is_seen_as_when_it_was_the_present(small_model, make_batch):
+    model = small_model(frames=2).eval()
+    data = model.data_preprocessor(make_batch(cameras=2, frames=2))
+    meta = data["data_samples"][0].metainfo
+    driven = np.eye(4)
+    driven[:2, 3] = -6.0, 1.0
+    meta["ego_T_cam"] = np.stack([meta["ego_T_cam"][0], driven @ meta["ego_T_cam"][0]])
+    rig = CameraRig.from_metainfo([meta])
+    images = data["inputs"]["img"][:, 2:]
+    with torch.no_grad():
+        _, then = model.lift_splat(images, rig.frame(0), rig.frame(0))
+        _, now = model.lift_splat(images, rig.frame(1), rig.frame(0))
+    torch.testing.assert_close(now.bins, then.bins, rtol=0, atol=0)
 
 
 def test_predictions_hold_boxes_in_ego_and_metric_depth_within_the_bins(small_model, make_batch):

@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import Det3DDataSample
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmengine.structures import InstanceData
 from torch import nn
+
+from bevdepth_plus.datasets.classes import CLASSES
 
 MOTION = "bbox_head.motion."
 
@@ -113,3 +116,81 @@ def test_maps_of_another_number_of_frames_are_refused(moving):
 def test_encoded_maps_are_joined_only_by_a_fusion(small_config):
     with pytest.raises(ValueError, match="fuse_encoded=True needs a temporal_fusion"):
         MODELS.build({**small_config(), "fuse_encoded": True})
+
+
+def objects(*rows: tuple[str, float, float, float, float]) -> InstanceData:
+    """Ground truth of objects, each its class, x, y, vx, vy."""
+    boxes = torch.tensor([[x, y, 0, 4, 2, 1.5, 0, vx, vy] for _, x, y, vx, vy in rows])
+    labels = torch.tensor([CLASSES.index(name) for name, *_ in rows], dtype=torch.long)
+    boxes = LiDARInstance3DBoxes(boxes.reshape(-1, 9), box_dim=9)
+    return InstanceData(bboxes_3d=boxes, labels_3d=labels)
+
+
+@pytest.fixture
+def velocity_loss(moving):
+    """``velocity_loss(map of each task, ground truth)`` of one sample, weight 1."""
+    moving.bbox_head.velocity_weight = 1.0
+
+    def loss(velocities, gt: InstanceData) -> float:
+        return moving.bbox_head.velocity_loss(velocities, [gt])
+
+    return loss
+
+
+@pytest.fixture
+def still(moving):
+    """A map of zeros of each task."""
+    head = moving.bbox_head
+    return [torch.zeros(1, 2, *head.cell_centres.shape[:2]) for _ in head.task_heads]
+
+
+def test_velocities_learn_at_all_cells_within_two_metres(moving, velocity_loss, still):
+    car = objects(("car", 9.6, 1.6, 3.0, -1.0))
+    assert velocity_loss(still, car).item() == pytest.approx(2.0)
+
+    centres = moving.bbox_head.cell_centres
+    near = (centres - torch.tensor([9.6, 1.6])).norm(dim=-1) <= 2.0
+    assert near.sum() == 2  # it lies between two cells of 3.2 m
+    right = [torch.zeros_like(velocity) for velocity in still]
+    right[0][0, :, near] = torch.tensor([[3.0], [-1.0]])
+    assert velocity_loss(right, car).item() == 0.0
+    elsewhere = [velocity + 100 * ~near for velocity in right]
+    assert velocity_loss(elsewhere, car).item() == 0.0
+
+
+def test_a_cell_learns_the_nearest_objects_velocity(velocity_loss, moving, still):
+    cars = objects(("car", 8.0, 1.0, 4.0, 4.0), ("car", 10.0, 1.0, -4.0, -4.0))
+    predicted = [velocity.clone() for velocity in still]
+    first = moving.bbox_head.cell_centres[..., 0] < 9.0
+    predicted[0][0] = torch.where(first, 4.0, -4.0)
+    assert velocity_loss(predicted, cars).item() == 0.0
+
+
+def test_each_task_learns_its_own_classes(velocity_loss, still):
+    both = objects(("car", 10.0, 1.0, 3.0, 3.0), ("pedestrian", 10.0, 1.0, 1.0, 1.0))
+    predicted = [velocity.clone() for velocity in still]
+    predicted[0] += 3.0
+    assert velocity_loss(predicted, both).item() == pytest.approx(1.0)
+    predicted[-1] += 1.0
+    assert velocity_loss(predicted, both).item() == 0.0
+
+
+@pytest.mark.parametrize(
+    "gt", [objects(), objects(("car", 10.0, 1.0, torch.nan, torch.nan))], ids=["none", "unknown"]
+)
+def test_no_known_velocity_is_no_loss(velocity_loss, still, gt):
+    velocities = [velocity.requires_grad_() for velocity in still]
+    loss = velocity_loss(velocities, gt)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(not velocity.grad.any() for velocity in velocities)
+
+
+def test_velocities_alone_are_those_of_the_whole_head(moving):
+    train_motion(moving)
+    maps = torch.randn(1, 2 * moving.bbox_head.in_channels, 16, 16)
+    with torch.no_grad():
+        alone = moving.bbox_head.velocities(moving.bbox_head.shared_maps(maps))
+        whole = moving.bbox_head([maps])
+    for velocity, task in zip(alone, whole, strict=True):
+        torch.testing.assert_close(velocity, task[0]["vel"], rtol=0, atol=0)
