@@ -22,6 +22,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
+import bevdepth_plus.plugin  # noqa: F401, processes of their own import nothing else
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.models.detector import BEVDepth
@@ -49,7 +50,7 @@ def keep_encoded(
     if jobs == 1:
         _keep_part(0, *args)
     else:
-        torch.multiprocessing.spawn(_keep_part, args, nprocs=jobs)
+        torch.multiprocessing.spawn(_keep_part, args, nprocs=jobs, daemon=True)
 
 
 @torch.no_grad()
