@@ -1,4 +1,4 @@
-"""The scene from above: LiDAR points, own vehicle, range rings, boxes. Ahead is up."""
+"""The scene from above: LiDAR points, own vehicle, range rings, boxes, velocities. Ahead is up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bevdepth_plus.visualization.scene import Boxes
 # A mid-size car about the ego origin, which nuScenes places under the rear axle: rear end, front
 # end and half width, metres.
 OWN_CAR = (-0.8, 3.3, 0.9)
+SLOWEST_ARROW = 0.5  # metres a second
 POINT_HEIGHTS = (-0.5, 3.0)  # metres, from the darkest to the brightest point
 _HEIGHT_COLOURS = LinearSegmentedColormap.from_list("height", style.LIDAR_COLOURS)
 
@@ -30,7 +31,10 @@ def draw_bev(
     ring_step: float,
     show_scores: bool = False,
 ) -> None:
-    """Fill a square panel that shows ``reach`` metres to each side, rings every ``ring_step``."""
+    """Fill a square panel that shows ``reach`` metres to each side, rings every ``ring_step``.
+
+    Arrows of boxes that have velocities end where the box will be in a second.
+    """
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     _draw_rings(axes, reach, ring_step)
     _draw_points(axes, points, reach)
@@ -124,6 +128,25 @@ def _draw_boxes(axes: Axes, boxes: Boxes, colour: str, filled: bool) -> None:
     lines = LineCollection(headings, colors=colour, linewidths=width, zorder=5)
     lines.set_alpha(strength)
     axes.add_collection(lines)
+    _draw_velocities(axes, boxes, colour, strength)
+
+
+def _draw_velocities(axes: Axes, boxes: Boxes, colour: str, strength: np.ndarray) -> None:
+    velocities = boxes.numbers[:, 7:9]
+    if velocities.shape[1] < 2:
+        return
+    drawn = np.hypot(*velocities.T) > SLOWEST_ARROW  # an unknown one is not
+    axes.quiver(
+        *to_page(boxes.numbers[drawn]).T,
+        *to_page(velocities[drawn]).T,
+        angles="xy",
+        scale_units="xy",
+        scale=1,
+        color=colour,
+        alpha=strength[drawn],
+        width=0.004,
+        zorder=6,
+    )
 
 
 def _write_scores(axes: Axes, boxes: Boxes, reach: float) -> None:

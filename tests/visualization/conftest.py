@@ -25,7 +25,7 @@ def make_camera(
 
 
 def make_boxes(*numbers, names=None, scores=None) -> Boxes:
-    array = np.array(numbers, dtype=float).reshape(-1, 7)
+    array = np.array(numbers, dtype=float).reshape(len(numbers), -1 if numbers else 7)
     names = names or ("car",) * len(array)
     return Boxes(array, tuple(names), None if scores is None else np.array(scores))
 
