@@ -77,17 +77,17 @@ def test_from_above_the_heading_line_ends_at_the_front(make):
 
 
 def test_from_above_an_arrow_ends_where_the_box_will_be_in_a_second(make):
-    page = Page(400, 400)
-    axes = page.panel(0, 0, 400, 400, "bev")
+    page = Page(800, 800)
+    axes = page.panel(0, 0, 800, 800, "bev")
     to_the_left = [0, 0, 0, 4, 2, 2, 0, 0, 10]
     parked, unknown = [0, -10, 0, 4, 2, 2, 0, 0, 0.1], [9, -10, 0, 4, 2, 2, 0, np.nan, np.nan]
     boxes = make.boxes(to_the_left, parked, unknown)
     draw_bev(axes, np.zeros((0, 3)), boxes, reach=20, ring_step=50)
     drawn = is_colour(rendered(page), style.TRUTH_COLOUR)
-    # The box lies at column 200, its end at 100 (10 px a metre).
-    assert drawn[199:202, 102:185].any(axis=0).all()
-    assert not drawn[:, :98].any()
-    assert not drawn[:, 312:].any()
+    # The box lies at column 400, its end at 200 (20 px a metre).
+    assert drawn[398:403, 206:370].any(axis=0).all()
+    assert not drawn[:, :196].any()
+    assert not drawn[:, 624:].any()
 
 
 def test_six_cameras_stand_as_one_sits_in_the_car(make):
