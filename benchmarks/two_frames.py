@@ -25,7 +25,9 @@ from torch import Tensor
 from training_report import markdown, publish, spread
 from training_runs import add_arguments, run_benchmark, run_folder
 from training_variants import REPO, TestSet, Variant, merged
+from two_frames_figure import draw
 
+from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
 
@@ -51,8 +53,10 @@ DETECTOR = Variant("detector", CONFIG, CLOSE_BY)
 DETECTOR_SEED = 0
 FRAMES = {"one_frame": 1, "two_frames": 2}
 LABELS = {DETECTOR.name: "the detector", "one_frame": "one frame", "two_frames": "two frames"}
-ERRORS = ("mAVE", "AVE/car", "AVE/truck", "AVE/bus", "AVE/motorcycle", "AVE/pedestrian")
+MOVING = [name for name in CLASSES if name not in ("traffic_cone", "barrier")]
+ERRORS = ("mAVE", *(f"AVE/{name}" for name in MOVING))
 METRICS = (*ERRORS, "mAP", "NDS")
+SCENE = 213  # the validation key frame of the picture
 
 
 class Start(NamedTuple):
@@ -156,13 +160,38 @@ def table(results: Mapping[str, Any]) -> str:
     return markdown(["", *LABELS.values(), "change"], rows)
 
 
+def checkpoint_of(results: Mapping[str, Any], name: str, seed: int, work_dir: Path) -> Path:
+    """The last checkpoint of a run that is in the results.
+
+    Raises:
+        DataError: the run's folder was deleted.
+    """
+    config_hash = results["runs"][name][str(seed)]["hash"]
+    folder = run_folder(work_dir.resolve(), name, seed, config_hash)
+    note = folder / "last_checkpoint"
+    if not note.is_file():
+        raise DataError(f"{folder} is gone: delete the results file to train it again")
+    return Path(note.read_text().strip())
+
+
+def draw_scene(results: Mapping[str, Any], seed: int, work_dir: Path, path: Path) -> None:
+    """A scene as one frame and two see it."""
+    detectors = {}
+    for name in FRAMES:
+        checkpoint = checkpoint_of(results, name, seed, work_dir)
+        config = Config.fromfile(checkpoint.parent / "test-val/test_config.py")
+        detectors[LABELS[name]] = config, checkpoint
+    draw(detectors, SCENE, RANGE, path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, NAME, seeds=(0, 1), data=DATA)
-    parser.set_defaults(steps=900)
+    parser.set_defaults(steps=1500)
     parser.add_argument(
-        "--detector-steps", type=int, default=4500, help="of the detector (default: %(default)s)"
+        "--detector-steps", type=int, default=5000, help="of the detector (default: %(default)s)"
     )
+    parser.add_argument("--figure", type=Path, default=REPO / "docs/images/two_frames.png")
     args = parser.parse_args()
     init_default_scope("mmdet3d")
     make_synthetic(args.data, *SCENES)
@@ -170,16 +199,13 @@ def main() -> None:
     first = {**vars(args), "seeds": [DETECTOR_SEED], "steps": args.detector_steps, "only": None}
     results, status = run_benchmark(NAME, [DETECTOR], tests, argparse.Namespace(**first))
     if not status:
-        work_dir = args.work_dir.resolve()
-        entry = results["runs"][DETECTOR.name][str(DETECTOR_SEED)]
-        folder = run_folder(work_dir, DETECTOR.name, DETECTOR_SEED, entry["hash"])
-        note = folder / "last_checkpoint"
-        if not note.is_file():
-            raise DataError(f"{folder} is gone: delete {args.out} to train it again")
-        start = prepare(Path(note.read_text().strip()), args.data, work_dir, args.jobs)
+        detector = checkpoint_of(results, DETECTOR.name, DETECTOR_SEED, args.work_dir)
+        start = prepare(detector, args.data, args.work_dir.resolve(), args.jobs)
         variants = [motion_part(name, start) for name in FRAMES]
         results, status = run_benchmark(NAME, variants, tests, args)
     publish(table(results), args.out)
+    if not status and args.only is None:
+        draw_scene(results, args.seeds[0], args.work_dir, args.figure)
     sys.exit(status)
 
 
