@@ -22,7 +22,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-import bevdepth_plus.plugin  # noqa: F401, processes of their own import nothing else
+import bevdepth_plus.plugin  # noqa: F401, for processes of their own
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.models.detector import BEVDepth

@@ -42,13 +42,17 @@ class Tools:
 
     Args:
         train, test: command lines that get ``tools/train.py``'s and ``tools/test.py``'s arguments.
+        threads: of each process on the CPU; where trainings share the cores, threads of one wait
+            for those of another.
     """
 
     def __init__(
         self,
         train: Sequence[str] = (sys.executable, str(REPO / "tools/train.py")),
         test: Sequence[str] = (sys.executable, str(REPO / "tools/test.py")),
+        threads: int = 1,
     ) -> None:
+        self.threads = threads
         self.train, self.test = list(train), list(test)
         self._running: set[subprocess.Popen] = set()
 
@@ -59,12 +63,11 @@ class Tools:
             DataError: it failed; the message ends with its last line.
         """
         words = [str(word) for word in command]
-        # Several trainings share the cores: threads of one would wait for those of another.
         # A benchmark may bring a module of its own, which its config imports.
         paths = [str(REPO / "benchmarks"), os.environ.get("PYTHONPATH", "")]
         env = {
-            "OMP_NUM_THREADS": "1",
             **os.environ,
+            "OMP_NUM_THREADS": str(self.threads),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         started = time.monotonic()
@@ -346,6 +349,7 @@ def add_arguments(
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--steps", type=int, help="of each training (default: the config's)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
 
 
 def chosen(variants: Sequence[Variant], only: str | None) -> list[Variant]:
@@ -385,6 +389,7 @@ def run_benchmark(
         args.work_dir.resolve(),
         common=dict(train_dataloader=dict(dataset=dict(data_root=f"{args.data}/"))),
         command=f"python benchmarks/{name}.py --seeds {' '.join(map(str, args.seeds))}{steps}",
+        tools=Tools(threads=args.threads),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends too
     failures = benchmark.work(args.jobs)

@@ -63,7 +63,7 @@ class Start(NamedTuple):
     """What the second training begins with; paths relative to the repository.
 
     Attributes:
-        encoded: folder of what the detector's BEV encoder makes of the training scenes.
+        encoded: folder of the maps that motion is seen in, of the training scenes.
         checkpoints: of each variant, by name.
     """
 
@@ -103,10 +103,11 @@ def prepare(checkpoint: Path, data: str, work_dir: Path, jobs: int) -> Start:
         path = work_dir / f"start-{variant}-{name}.pth"
         torch.save(dict(state_dict=model.state_dict(), meta={}), path)
         checkpoints[variant] = os.path.relpath(path, REPO)
+    config = whole("two_frames")
     dataset = config["val_dataloader"]["dataset"]
     dataset.update(data_root=f"{REPO / data}/", ann_file="bevdepth_plus_infos_train.pkl")
     encoded = work_dir / f"encoded-{name}"
-    keep_encoded(config["model"], path, dataset, encoded, jobs)
+    keep_encoded(config["model"], REPO / checkpoints["two_frames"], dataset, encoded, jobs)
     return Start(os.path.relpath(encoded, REPO), checkpoints)
 
 
@@ -154,7 +155,9 @@ def table(results: Mapping[str, Any]) -> str:
     rows = []
     for metric in METRICS:
         one, two = (scores[name].get(metric) for name in FRAMES)
-        change = f"{round(100 * (two['mean'] / one['mean'] - 1)):+d} %" if one and two else "-"
+        change = "-"
+        if one and two and one["mean"]:
+            change = f"{round(100 * (two['mean'] / one['mean'] - 1)):+d} %"
         row = [f"{metric}{', m/s' if metric in ERRORS else ''}"]
         rows.append([*row, *(spread(scores[name].get(metric)) for name in LABELS), change])
     return markdown(["", *LABELS.values(), "change"], rows)
@@ -180,6 +183,8 @@ def draw_scene(results: Mapping[str, Any], seed: int, work_dir: Path, path: Path
     for name in FRAMES:
         checkpoint = checkpoint_of(results, name, seed, work_dir)
         config = Config.fromfile(checkpoint.parent / "test-val/test_config.py")
+        dataset = config.test_dataloader.dataset
+        dataset.data_root = f"{REPO / dataset.data_root}/"
         detectors[LABELS[name]] = config, checkpoint
     draw(detectors, SCENE, RANGE, path)
 

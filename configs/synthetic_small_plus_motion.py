@@ -12,8 +12,6 @@ model = dict(
     bbox_head=dict(
         type="MotionCenterHead",
         num_frames=2,
-        # Together 16 cells, 12.8 m to every side: 25 m/s.
-        dilations=(1, 2, 4, 8, 1),
         # Velocities have a loss of their own.
         train_cfg=dict(code_weights=[1.0] * 8 + [0.0] * 2),
     ),

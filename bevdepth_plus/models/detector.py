@@ -259,10 +259,10 @@ class BEVDepth(Base3DDetector):
         focal = self.focal_branch(features) if self.focal_branch else None
         if self.estimate_focal:
             rig = with_focal(rig, focal)
-        if self.ground_cue:
-            features = torch.cat([features, self._ground(rig).to(features.dtype)], dim=2)
-        # Where the cameras sit on the vehicle. The past's poses hold the drive since then, too.
+        # The past's own poses hold the drive since then, and depth does not depend on that.
         mounted = replace(rig, ego_T_cam=key.ego_T_cam)
+        if self.ground_cue:
+            features = torch.cat([features, self._ground(mounted).to(features.dtype)], dim=2)
         seen = key if self.depth_net_sees_key_rig else mounted
         logits, context = self.depth_net(features, self._camera_numbers(seen))
         depths = self.estimate_depths(logits.float(), features, rig)

@@ -136,6 +136,8 @@ def _draw_velocities(axes: Axes, boxes: Boxes, colour: str, strength: np.ndarray
     if velocities.shape[1] < 2:
         return
     drawn = np.hypot(*velocities.T) > SLOWEST_ARROW  # an unknown one is not
+    if not drawn.any():
+        return
     axes.quiver(
         *to_page(boxes.numbers[drawn]).T,
         *to_page(velocities[drawn]).T,

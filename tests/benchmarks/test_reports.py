@@ -75,4 +75,4 @@ def test_two_frames_are_compared_metric_by_metric():
     one, two = ({"val": {"mAVE": spread_of(v), "mAP": spread_of(0.3)}} for v in (1.5, 0.9))
     text = two_frames.table({"summary": {"one_frame": one, "two_frames": two}})
     assert "| mAVE, m/s | - | 1.500 (1.350..1.650) | 0.900 (0.810..0.990) | -40 % |" in text
-    assert "| mAVE, m/s, within 20 m | - | - | - | - |" in text
+    assert "| AVE/car, m/s | - | - | - | - |" in text

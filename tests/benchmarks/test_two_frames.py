@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from encoded import encoded_path, keep_encoded
@@ -12,6 +14,7 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 from training_variants import merged
 from two_frames import CLOSE_BY, CONFIG, REPO, load_detector, whole
+from two_frames_figure import draw
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.datasets.create_infos import create_info_files
@@ -58,7 +61,7 @@ def test_kept_maps_give_the_velocities_that_their_images_give(detector, dataset,
         nn.init.normal_(model.bbox_head.motion[-1].weight)
         if name == "two_frames":  # as in the benchmark: the maps of both moments, kept once
             torch.save(dict(state_dict=model.state_dict()), weights)
-            keep_encoded(config["model"], weights, dataset(config), kept)
+            keep_encoded(config["model"], weights, dataset(config), kept, jobs=2)
             assert len(list(kept.glob("*.npy"))) == 3
         expected = model(**sample_of(model, dataset(config), 2), mode="tensor")
         carried = MODELS.build(merged(config["model"], from_maps)).eval()
@@ -83,6 +86,21 @@ def test_weights_of_another_detector_are_refused(detector):
         load_detector(model, {**detector, "more_to_it": torch.zeros(1)})
     with pytest.raises(DataError, match="depth_net"):
         load_detector(model, {k: v for k, v in detector.items() if not k.startswith("depth_net")})
+
+
+def test_the_picture_has_a_panel_for_each_detector(detector, dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(dict(state_dict=detector), weights)
+    config = Config.fromfile(REPO / CONFIG)
+    config.merge_from_dict(CLOSE_BY)
+    config.test_dataloader.dataset = dataset(config)
+    draw({"before": (config, weights), "after": (config, weights)}, 0, 25.0, tmp_path / "a.png")
+    picture = cv2.imread(str(tmp_path / "a.png"))
+    left, right = np.split(picture, 2, axis=1)
+    assert picture.shape[1] > 1.9 * picture.shape[0]
+    # The same detector twice: the same picture but for the names in the corners.
+    assert (left[60:, 20:-20] == right[60:, 20:-20]).all() and (left != right).any()
+    assert len(np.unique(left.reshape(-1, 3), axis=0)) > 100
 
 
 def test_a_sample_is_kept_under_its_first_image():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import MODELS
+from scipy.spatial.transform import Rotation
 
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.models.depth_net import NUM_CAMERA_PARAMETERS
@@ -58,12 +59,18 @@ def test_the_past_image_changes_the_boxes(small_model, make_batch):
     assert not torch.equal(heatmap, other)
 
 
-def test_the_past_is_seen_as_when_it_was_the_present(small_model, make_batch):
-    model = small_model(frames=2).eval()
+@pytest.mark.parametrize("ground_cue", [False, True])
+def test_the_past_is_seen_as_when_it_was_the_present(small_config, make_batch, ground_cue):
+    config = small_config(frames=2)
+    config["ground_cue"] = ground_cue
+    config["depth_net"]["in_channels"] += ground_cue
+    torch.manual_seed(0)
+    model = MODELS.build(config).eval()
     data = model.data_preprocessor(make_batch(cameras=2, frames=2))
     meta = data["data_samples"][0].metainfo
-    driven = np.eye(4)
-    driven[:2, 3] = -6.0, 1.0
+    driven = np.eye(4)  # turned, tilted, and up a slope
+    driven[:3, :3] = Rotation.from_euler("zyx", [0.1, 0.02, -0.01]).as_matrix()
+    driven[:3, 3] = -6.0, 1.0, 0.2
     meta["ego_T_cam"] = np.stack([meta["ego_T_cam"][0], driven @ meta["ego_T_cam"][0]])
     rig = CameraRig.from_metainfo([meta])
     images = data["inputs"]["img"][:, 2:]

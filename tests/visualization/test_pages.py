@@ -90,6 +90,15 @@ def test_from_above_an_arrow_ends_where_the_box_will_be_in_a_second(make):
     assert not drawn[:, 624:].any()
 
 
+def test_from_above_what_stands_still_has_no_arrow(make):
+    parked = [0, -10, 0, 4, 2, 2, 0, 0, 0.1]
+    pages = Page(800, 800), Page(800, 800)
+    for page, boxes in zip(pages, (make.boxes(parked), make.boxes(parked[:7])), strict=True):
+        axes = page.panel(0, 0, 800, 800, "bev")
+        draw_bev(axes, np.zeros((0, 3)), boxes, reach=20, ring_step=50)
+    np.testing.assert_array_equal(rendered(pages[0]), rendered(pages[1]))
+
+
 def test_six_cameras_stand_as_one_sits_in_the_car(make):
     scene = make.scene(NUSCENES_AZIMUTHS.values())
     names = dict(zip((c.name for c in scene.cameras), NUSCENES_AZIMUTHS, strict=True))
