@@ -33,17 +33,19 @@ def draw(
     """A panel each detector, ground truth in blue and what it finds in orange.
 
     Args:
-        sample: index in the data set of each config's ``test_dataloader``.
+        sample: index in the data set of each config's ``test_dataloader``; the last where it has
+            fewer.
         reach: metres to each side; boxes that far off are left out.
         path: PNG to write.
     """
     page = Page(len(detectors) * (_SIDE + style.GAP) + style.GAP, _SIDE + 2 * style.GAP)
     for place, (name, (config, checkpoint)) in enumerate(detectors.items()):
         dataset = build_dataset(config, "test")
-        scene, truth = scene_and_truth(dataset, sample, "")
+        index = min(sample, len(dataset) - 1)
+        scene, truth = scene_and_truth(dataset, index, "")
         truth = truth.select(hit_by_points(truth, scene.points))
         model = build_model(config, str(checkpoint), torch.device("cpu"))
-        found, _, _ = predict(model, dataset, sample)
+        found, _, _ = predict(model, dataset, index)
         left = style.GAP + place * (_SIDE + style.GAP)
         axes = page.panel(left, style.GAP, _SIDE, _SIDE, name)
         near = [abs(boxes.numbers[:, :2]).max(axis=1) < reach for boxes in (truth, found)]
