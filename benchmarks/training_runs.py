@@ -10,144 +10,24 @@ stopped resumes. A run whose config has changed since is a new run: its folder c
 from __future__ import annotations
 
 import argparse
-import copy
-import hashlib
 import json
-import os
-import platform
-import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from training_report import headline, summary
-from training_variants import REPO, TestSet, Variant, merged, training_config
+from single_run import Run, Tools, config_hash, environment
+from training_report import summary
+from training_variants import REPO, TestSet, Variant, training_config
 
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.submission import write_json_atomically
 
 _SECONDS_BETWEEN_REPORTS = 60.0
-
-
-class Tools:
-    """The commands that train and test, and the processes they run in.
-
-    Args:
-        train, test: command lines that get ``tools/train.py``'s and ``tools/test.py``'s arguments.
-        threads: of each process on the CPU; where trainings share the cores, threads of one wait
-            for those of another.
-    """
-
-    def __init__(
-        self,
-        train: Sequence[str] = (sys.executable, str(REPO / "tools/train.py")),
-        test: Sequence[str] = (sys.executable, str(REPO / "tools/test.py")),
-        threads: int = 1,
-    ) -> None:
-        self.threads = threads
-        self.train, self.test = list(train), list(test)
-        self._running: set[subprocess.Popen] = set()
-
-    def call(self, command: Sequence[object], log: Path) -> float:
-        """Run a tool, its output to ``log``; returns the seconds it took.
-
-        Raises:
-            DataError: it failed; the message ends with its last line.
-        """
-        words = [str(word) for word in command]
-        # A benchmark may bring a module of its own, which its config imports.
-        paths = [str(REPO / "benchmarks"), os.environ.get("PYTHONPATH", "")]
-        env = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(self.threads),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        }
-        started = time.monotonic()
-        with log.open("a") as output:
-            process = subprocess.Popen(words, cwd=REPO, env=env, stdout=output, stderr=output)
-            self._running.add(process)
-            status = process.wait()
-            self._running.discard(process)
-        if status:
-            last = (log.read_text().strip().splitlines() or ["no output"])[-1]
-            raise DataError(f"status {status}: {last} (whole output: {log})")
-        return time.monotonic() - started
-
-    def stop(self) -> None:
-        """End what still runs; the next call of the benchmark takes it up again."""
-        for process in list(self._running):
-            process.terminate()
-
-
-class Run:
-    """One variant with one seed: its config, folder, and the entry in the results."""
-
-    def __init__(
-        self, variant: Variant, seed: int, config: dict, work_dir: Path, tools: Tools
-    ) -> None:
-        self.variant, self.seed, self.config, self.tools = variant, seed, config, tools
-        self.hash = _hash(self.config)
-        self.folder = run_folder(work_dir, variant.name, seed, self.hash)
-        self.name = f"{variant.name} seed {seed}"
-        self.steps = self.config["train_cfg"]["max_iters"]
-
-    def entry(self) -> dict[str, Any]:
-        """The results of this run before anything is done."""
-        return {
-            "hash": self.hash,
-            "seed": self.seed,
-            "steps": self.steps,
-            "train_wall_s": 0.0,
-            "tests": {},
-            **environment(),
-        }
-
-    def train(self) -> float:
-        """Train, or go on; returns the seconds that this took."""
-        config = self.folder / "train_config.py"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        Config(copy.deepcopy(self.config)).dump(config)
-        command = [*self.tools.train, config, "--work-dir", self.folder, "--resume"]
-        return self.tools.call(command, self.folder / "train.txt")
-
-    def trained(self) -> bool:
-        """Whether the last checkpoint is that of the last step."""
-        pointer = self.folder / "last_checkpoint"
-        return pointer.is_file() and Path(pointer.read_text()).stem.endswith(f"_{self.steps}")
-
-    def test_config(self, test: TestSet) -> dict:
-        return merged(self.config, test.overrides)
-
-    def test(self, test: TestSet) -> dict[str, Any]:
-        """Score on one test set; returns its entry in the results."""
-        folder = self.folder / f"test-{test.name}"
-        folder.mkdir(exist_ok=True)
-        config = self.test_config(test)
-        path = folder / "test_config.py"
-        Config(copy.deepcopy(config)).dump(path)
-        checkpoint = (self.folder / "last_checkpoint").read_text().strip()
-        command = [*self.tools.test, path, checkpoint, "--work-dir", folder]
-        seconds = self.tools.call(command, folder / "test.txt")
-        report = json.loads((folder / "metrics.json").read_text())
-        return {
-            "hash": _hash(config),
-            "wall_s": round(seconds, 1),
-            "metrics": headline(report),
-        }
-
-    def step(self) -> int:
-        """The last step its training reported."""
-        logs = sorted(self.folder.glob("*/vis_data/scalars.json"))
-        steps = re.findall(r'"step": (\d+)', logs[-1].read_text()) if logs else []
-        return int(steps[-1]) if steps else 0
 
 
 class Benchmark:
@@ -261,7 +141,7 @@ class Benchmark:
         return [
             test
             for test in self.tests
-            if done.get(test.name, {}).get("hash") != _hash(run.test_config(test))
+            if done.get(test.name, {}).get("hash") != config_hash(run.test_config(test))
         ]
 
     def _store(self, run: Run, test: TestSet, cell: dict[str, Any]) -> None:
@@ -310,24 +190,6 @@ class Benchmark:
 
 
 _SHOWN = ("mAP", "NDS", "mAVE", "depth/bin/abs_rel", "depth/metric/abs_rel", "depth/fused/abs_rel")
-
-
-def run_folder(work_dir: Path, variant: str, seed: int, config_hash: str) -> Path:
-    """Where a run keeps its checkpoints; the hash is that of its entry in the results."""
-    return work_dir / f"{variant}-seed{seed}-{config_hash[:8]}"
-
-
-def environment() -> dict[str, str]:
-    """What a number depends on beside its config."""
-    info = Path("/proc/cpuinfo")
-    models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-    git = ["git", "-C", str(REPO), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    return {
-        "commit": commit or "unknown",
-        "torch": version("torch"),
-        "cpu": models[0].split(":", 1)[1].strip() if models else platform.processor(),
-    }
 
 
 def add_arguments(
@@ -396,7 +258,3 @@ def run_benchmark(
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return benchmark.results, 1 if failures else 0
-
-
-def _hash(config: Mapping) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()

@@ -20,10 +20,11 @@ from encoded import keep_encoded
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from single_run import run_folder
 from synthetic_data import make_synthetic
 from torch import Tensor
 from training_report import markdown, publish, spread
-from training_runs import add_arguments, run_benchmark, run_folder
+from training_runs import add_arguments, run_benchmark
 from training_variants import REPO, TestSet, Variant, merged
 from two_frames_figure import draw
 
@@ -40,11 +41,9 @@ MOTION = "configs/synthetic_small_plus_motion.py"
 # The images are half as wide as those of the nuScenes recipes: what lies within 25 m looks here as
 # it does there within 50 m, the official range. Nothing else is looked for.
 RANGE = 25.0  # metres
-CELL = 0.8
-GRID = dict(x=(-25.6, 25.6, CELL), y=(-25.6, 25.6, CELL))
 CLOSE_BY = dict(
     model=dict(
-        grid=GRID,
+        grid=dict(x=(-25.6, 25.6, 0.8), y=(-25.6, 25.6, 0.8)),
         depth_bins=dict(stop=42.0, step=0.5),
         canonical_bins=dict(bins=dict(start=1.0, stop=81.0, step=0.5)),
     )
@@ -72,7 +71,7 @@ class Start(NamedTuple):
 
 
 def seeing(frames: int) -> dict:
-    """What differs from the config that sees motion: its size, and how many frames."""
+    """What differs from the config that sees motion: how far, and how many frames."""
     dataset = dict(dataset=dict(num_frames=frames))
     return merged(
         CLOSE_BY,

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from single_run import Tools
 from training_report import headline, spread
-from training_runs import Benchmark, Tools, chosen
+from training_runs import Benchmark, chosen
 from training_variants import TestSet, Variant, merged, with_steps
 
 from bevdepth_plus.errors import DataError

@@ -131,7 +131,7 @@ def velocity_loss(moving):
     """``velocity_loss(map of each task, ground truth)`` of one sample, weight 1."""
     moving.bbox_head.velocity_weight = 1.0
 
-    def loss(velocities, gt: InstanceData) -> float:
+    def loss(velocities, gt: InstanceData) -> torch.Tensor:
         return moving.bbox_head.velocity_loss(velocities, [gt])
 
     return loss
