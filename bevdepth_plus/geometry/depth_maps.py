@@ -1,0 +1,89 @@
+"""Depth maps: from points, to coarser cells, to points and normals. 0 means no depth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bevdepth_plus.geometry.pinhole import in_image, inverse_intrinsics
+
+
+def nearest_depth_map(
+    pixels: Tensor,  # [P, 2], (u, v), centres at integers + 0.5
+    depth: Tensor,  # [P], metres
+    size: tuple[int, int],  # height, width
+) -> Tensor:
+    """Write points into an image; where several meet in one pixel the nearest wins (z-buffer).
+
+    Returns:
+        float32 ``[H, W]``, metres, 0 where there is no point.
+    """
+    height, width = size
+    inside = in_image(pixels, size) & (depth > 0)
+    column, row = pixels[inside].floor().long().unbind(-1)
+    image = torch.full((height * width,), torch.inf, device=depth.device)
+    image.scatter_reduce_(0, row * width + column, depth[inside].float(), reduce="amin")
+    return torch.where(image.isinf(), 0.0, image).reshape(size)
+
+
+def nearest_depth(
+    depth: Tensor,  # [..., H, W], metres, 0 = none
+    stride: int,
+) -> Tensor:
+    """The nearest valid depth of each ``stride x stride`` cell, 0 = none, ``[..., H/s, W/s]``."""
+    far = torch.where(depth > 0, depth, torch.inf)
+    pooled = -functional.max_pool2d(-far.flatten(0, -3), stride)
+    return torch.where(pooled.isinf(), 0.0, pooled).reshape(*depth.shape[:-2], *pooled.shape[-2:])
+
+
+def depth_map_points(
+    depth: Tensor,  # [B, 1, H, W], metres
+    intrinsics: Tensor,  # [B, 3, 3], pixels of this depth map
+    pixel_centre: float = 0.5,
+) -> Tensor:
+    """Points in the camera's frame (x right, y down, z forward), metres, ``[B, H, W, 3]``.
+
+    Pixel column ``j`` is seen at ``j + pixel_centre``: 0.5 for this project's matrices, 0.0 to
+    reproduce public codes that follow OpenCV. Nothing is kept between calls.
+
+    Raises:
+        ValueError: there are not as many matrices as depth maps.
+    """
+    height, width = depth.shape[-2:]
+    if intrinsics.shape != (len(depth), 3, 3):
+        raise ValueError(f"intrinsics must be [{len(depth)}, 3, 3], got {tuple(intrinsics.shape)}")
+    inverse = inverse_intrinsics(intrinsics.float())[:, None, None]  # [B, 1, 1, 3, 3]
+    u = torch.arange(width, device=depth.device)[:, None] + pixel_centre
+    v = torch.arange(height, device=depth.device)[:, None, None] + pixel_centre
+    # Products and sums of columns: autocast would run a matrix product in half precision.
+    rays = inverse[..., 0] * u + inverse[..., 1] * v + inverse[..., 2]
+    return rays * depth[:, 0, :, :, None]
+
+
+def unit(
+    vectors: Tensor,  # [..., 3]
+) -> Tensor:
+    """Vectors of length 1; those too short to have a direction become 0, with a gradient of 0."""
+    square = vectors.square().sum(-1, keepdim=True)
+    has_direction = square > 1e-16
+    return torch.where(has_direction, vectors * torch.where(has_direction, square, 1).rsqrt(), 0)
+
+
+def normal_map(
+    points: Tensor,  # [B, H, W, 3], camera frame
+    valid: Tensor,  # [B, 1, H, W], bool
+) -> tuple[Tensor, Tensor]:
+    """Unit normals by central differences, towards the camera, and where they exist.
+
+    Returns:
+        ``normals [B, H, W, 3]`` (0 on the border) and ``exists [B, H, W]``: the pixel and its four
+        neighbours count.
+    """
+    along_u = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    along_v = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    normals = unit(torch.cross(along_v, along_u, dim=-1))
+    counts = valid[:, 0]
+    exists = counts[:, 1:-1, 1:-1] & counts[:, 1:-1, 2:] & counts[:, 1:-1, :-2]
+    exists = exists & counts[:, 2:, 1:-1] & counts[:, :-2, 1:-1]
+    return functional.pad(normals, (0, 0, 1, 1, 1, 1)), functional.pad(exists, (1, 1, 1, 1))
