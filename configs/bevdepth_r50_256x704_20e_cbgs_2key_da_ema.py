@@ -4,7 +4,9 @@ _base_ = ["bevdepth_r50_256x704_24e_2key_ema.py"]
 
 model = dict(
     view_transform=dict(
-        refinement=dict(type="DepthRefinement", channels=_base_.context_channels),
+        refinement=dict(
+            type="DepthRefinement", channels=_base_.model.depth.depth_net.context_channels
+        ),
     ),
 )
 train_dataloader = dict(

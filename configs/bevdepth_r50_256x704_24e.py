@@ -7,4 +7,5 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-model = dict(img_backbone=dict(frozen_stages=0))  # the stem keeps its ImageNet weights
+# The stem keeps its ImageNet weights.
+model = dict(image_encoder=dict(backbone=dict(frozen_stages=0)))

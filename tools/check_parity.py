@@ -17,7 +17,7 @@ def main() -> int:
 
     from mmdet3d.utils import register_all_modules
 
-    from bevdepth_plus.parity import compare_folder
+    from bevdepth_plus.official.parity import compare_folder
 
     register_all_modules()
     try:

@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from bevdepth_plus.checkpoints import load_official, read_official
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.official_models import OFFICIAL_MODELS
+from bevdepth_plus.official.models import OFFICIAL_MODELS
+from bevdepth_plus.official.weights import load_official, read_official
 
 BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "bevdepth_r50_256x704_24e.py"
 
@@ -44,7 +44,7 @@ def main() -> None:
     from mmdet3d.utils import register_all_modules
 
     import bevdepth_plus.models  # noqa: F401
-    from bevdepth_plus.official_config import convert_confs, num_frames, run_config
+    from bevdepth_plus.official.config import convert_confs, run_config
 
     register_all_modules()
     try:
@@ -59,7 +59,9 @@ def main() -> None:
     config_path = args.dst.with_suffix(".py")
     run_config(config, BASE_CONFIG).dump(config_path)
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{args.dst}: {len(weights)} entries, {count:,} parameters, {num_frames(config)} frames")
+    print(
+        f"{args.dst}: {len(weights)} entries, {count:,} parameters, {config['temporal']['num_frames']} frames"
+    )
     print(f"{config_path}: use it with this checkpoint")
 
 

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 
 from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.datasets.info_file import collector_paused, read_info_file
+from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.datasets.sample_record import Record, link_frames, parse_sample
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.boxes import transform_boxes
@@ -55,7 +56,7 @@ class NuScenesBEVDataset(BaseDataset):
         ann_file: str,
         data_root: str = "",
         data_prefix: Mapping[str, str] | None = None,
-        pipeline: Sequence[dict | Callable] = (),
+        pipeline: Sequence[dict | Callable] | Mapping[str, dict | None] = (),
         metainfo: Mapping | None = None,
         test_mode: bool = False,
         num_frames: int = 1,
@@ -78,7 +79,9 @@ class NuScenesBEVDataset(BaseDataset):
             indices=indices,
             serialize_data=serialize_data,
             # Built here: mmengine's Compose finds mmdet3d's transforms only within a default scope.
-            pipeline=[TRANSFORMS.build(t) if isinstance(t, Mapping) else t for t in pipeline],
+            pipeline=[
+                TRANSFORMS.build(t) if isinstance(t, Mapping) else t for t in steps(pipeline)
+            ],
             test_mode=test_mode,
             lazy_init=lazy_init,
         )

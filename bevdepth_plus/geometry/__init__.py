@@ -40,7 +40,8 @@ Letters of the shapes
 Files
     cameras        a batch's cameras: one moment (``Cameras``), several (``CameraRig``)
     pinhole        project, unproject, rays: the only projection
-    depth_maps     the only z-buffer, nearest depth of cells, points and normals of a depth map
+    z_buffer       the only z-buffer: points to a depth map, depth maps to coarser cells
+    depth_maps     points and normals of a depth map
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
     bev_grid       the cells of the bird's-eye view

@@ -8,9 +8,9 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from bevdepth_plus.datasets.transforms.lidar_depth import within
 from bevdepth_plus.geometry.boxes import box_corners
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
+from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 from bevdepth_plus.geometry.rigid import transform_points
 
 
@@ -56,19 +56,18 @@ def covered_points(
 ) -> np.ndarray:
     """Which points lie in the network's image of a working key camera, bool ``[P]``."""
     in_ego = transform_points(torch.linalg.inv(torch.from_numpy(results["bev_aug"])), points)
-    raw_pixels, depth = project(
+    raw_pixels, depth = project_from_ego(
         in_ego[None],
         torch.from_numpy(results["ego_T_cam"][0]),
         torch.from_numpy(results["intrinsics"][0]),
-    )
-    covered = np.zeros(len(points), dtype=bool)
+    )  # [N, P, 2] and [N, P]
+    covered = torch.zeros(len(points), dtype=torch.bool)
     for camera in np.flatnonzero(results["camera_mask"][0]):
-        raw = raw_pixels[camera].numpy()
-        image_aug = results["image_aug"][0, camera]
-        pixels = raw @ image_aug[:2, :2].T + image_aug[:2, 2]
+        raw = raw_pixels[camera]
+        pixels = transform_pixels(torch.from_numpy(results["image_aug"][0, camera]), raw)
         covered |= (
-            (depth[camera].numpy() > 0)
-            & within(raw, results["raw_shape"][camera])  # black borders show nothing
-            & within(pixels, results["img"][camera].shape[:2])
+            (depth[camera] > 0)
+            & in_image(raw, results["raw_shape"][camera])  # black borders show nothing
+            & in_image(pixels, results["img"][camera].shape[:2])
         )
-    return covered
+    return covered.numpy()

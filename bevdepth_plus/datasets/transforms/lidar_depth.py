@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+from torch import Tensor
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
+from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 from bevdepth_plus.geometry.rigid import transform_points
+from bevdepth_plus.geometry.z_buffer import nearest_depth_map
 
 
 def read_points(path: str, num_features: int) -> np.ndarray:
@@ -41,32 +44,6 @@ def read_points(path: str, num_features: int) -> np.ndarray:
             "them"
         )
     return points
-
-
-def nearest_depth_map(
-    pixels: np.ndarray,  # [P, 2], (column, row) with centres at integer + 0.5
-    depth: np.ndarray,  # [P], metres
-    size: tuple[int, int],  # height, width
-) -> np.ndarray:
-    """Writes points into an image; where several meet in one pixel the nearest wins.
-
-    Returns:
-        [H, W] float32, metres, 0 where there is no point.
-    """
-    inside = within(pixels, size)
-    columns, rows = np.floor(pixels[inside]).astype(np.int64).T
-    image = np.full(size, np.inf, dtype=np.float32)
-    np.minimum.at(image, (rows, columns), depth[inside].astype(np.float32))
-    image[np.isinf(image)] = 0
-    return image
-
-
-def within(
-    pixels: np.ndarray,  # [P, 2], (column, row)
-    size: tuple[int, int],  # height, width
-) -> np.ndarray:
-    """Which points lie in an image, bool [P]."""
-    return ((pixels >= 0) & (pixels < [size[1], size[0]])).all(axis=1)
 
 
 @TRANSFORMS.register_module()
@@ -105,13 +82,13 @@ class LidarDepthMaps(BaseTransform):
     def transform(self, results: dict) -> dict:
         points = torch.from_numpy(results["points"][:, :3].astype(np.float64))
         in_ego = transform_points(torch.from_numpy(results["lidar2ego"]), points)
-        raw_pixels, depth = project(
+        raw_pixels, depth = project_from_ego(
             in_ego[None],
             torch.from_numpy(results["ego_T_cam"][0]),
             torch.from_numpy(results["intrinsics"][0]),
-        )
+        )  # [N, P, 2] and [N, P]
         maps = [
-            self._depth_map(raw_pixels[camera].numpy(), depth[camera].numpy(), results, camera)
+            self._depth_map(raw_pixels[camera], depth[camera], results, camera)
             for camera in range(len(results["cam_names"]))
         ]
         return {**results, "depth_maps": np.stack(maps)}
@@ -120,9 +97,10 @@ class LidarDepthMaps(BaseTransform):
         return f"{type(self).__name__}(min_depth={self.min_depth})"
 
     def _depth_map(
-        self, raw_pixels: np.ndarray, depth: np.ndarray, results: dict, camera: int
+        self, raw_pixels: Tensor, depth: Tensor, results: dict, camera: int
     ) -> np.ndarray:
-        seen = (depth >= self.min_depth) & within(raw_pixels, results["raw_shape"][camera])
-        image_aug = results["image_aug"][0, camera]
-        pixels = raw_pixels[seen] @ image_aug[:2, :2].T + image_aug[:2, 2]
-        return nearest_depth_map(pixels, depth[seen], results["img"][camera].shape[:2])
+        shown = (depth >= self.min_depth) & in_image(raw_pixels, results["raw_shape"][camera])
+        image_aug = torch.from_numpy(results["image_aug"][0, camera])
+        pixels = transform_pixels(image_aug, raw_pixels[shown])
+        size = results["img"][camera].shape[:2]
+        return nearest_depth_map(pixels, depth[shown], size).numpy()
