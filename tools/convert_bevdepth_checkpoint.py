@@ -59,9 +59,8 @@ def main() -> None:
     config_path = args.dst.with_suffix(".py")
     run_config(config, BASE_CONFIG).dump(config_path)
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(
-        f"{args.dst}: {len(weights)} entries, {count:,} parameters, {config['temporal']['num_frames']} frames"
-    )
+    frames = config["temporal"]["num_frames"]
+    print(f"{args.dst}: {len(weights)} entries, {count:,} parameters, {frames} frames")
     print(f"{config_path}: use it with this checkpoint")
 
 

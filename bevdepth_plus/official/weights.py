@@ -12,28 +12,29 @@ from torch import Tensor, nn
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.models.bev.frustum import Frustum
 
+_DEPTH_NET = "depth.depth_net"
 # (pattern of the public code's name, our name); the first that matches the whole name applies.
 _RENAMES = (
-    (r"backbone\.depth_net\.reduce_conv\.(.*)", r"depth.depth_net.reduce.\1"),
-    (r"backbone\.depth_net\.bn\.(.*)", r"depth.depth_net.camera_norm.\1"),
-    (r"backbone\.depth_net\.(context|depth)_mlp\.(.*)", r"depth.depth_net.\1_mlp.\2"),
-    (r"backbone\.depth_net\.(context|depth)_se\.(.*)", r"depth.depth_net.\1_gate.\2"),
-    (r"backbone\.depth_net\.context_conv\.(.*)", r"depth.depth_net.context_out.\1"),
-    (r"backbone\.depth_net\.depth_conv\.([012])\.(.*)", r"depth.depth_net.depth_blocks.\1.\2"),
+    (r"backbone\.depth_net\.reduce_conv\.(.*)", rf"{_DEPTH_NET}.reduce.\1"),
+    (r"backbone\.depth_net\.bn\.(.*)", rf"{_DEPTH_NET}.camera_norm.\1"),
+    (r"backbone\.depth_net\.(context|depth)_mlp\.(.*)", rf"{_DEPTH_NET}.\1_mlp.\2"),
+    (r"backbone\.depth_net\.(context|depth)_se\.(.*)", rf"{_DEPTH_NET}.\1_gate.\2"),
+    (r"backbone\.depth_net\.context_conv\.(.*)", rf"{_DEPTH_NET}.context_out.\1"),
+    (r"backbone\.depth_net\.depth_conv\.([012])\.(.*)", rf"{_DEPTH_NET}.depth_blocks.\1.\2"),
     (
         r"backbone\.depth_net\.depth_conv\.3\.global_avg_pool\.(.*)",
-        r"depth.depth_net.depth_blocks.3.pool.\1",
+        rf"{_DEPTH_NET}.depth_blocks.3.pool.\1",
     ),
     (
         r"backbone\.depth_net\.depth_conv\.3\.conv1\.(.*)",
-        r"depth.depth_net.depth_blocks.3.merge.0.\1",
+        rf"{_DEPTH_NET}.depth_blocks.3.merge.0.\1",
     ),
     (
         r"backbone\.depth_net\.depth_conv\.3\.bn1\.(.*)",
-        r"depth.depth_net.depth_blocks.3.merge.1.\1",
+        rf"{_DEPTH_NET}.depth_blocks.3.merge.1.\1",
     ),
-    (r"backbone\.depth_net\.depth_conv\.4\.(.*)", r"depth.depth_net.depth_blocks.4.conv.\1"),
-    (r"backbone\.depth_net\.depth_conv\.5\.(.*)", r"depth.depth_net.depth_out.\1"),
+    (r"backbone\.depth_net\.depth_conv\.4\.(.*)", rf"{_DEPTH_NET}.depth_blocks.4.conv.\1"),
+    (r"backbone\.depth_net\.depth_conv\.5\.(.*)", rf"{_DEPTH_NET}.depth_out.\1"),
     (r"backbone\.img_(backbone|neck)\.(.*)", r"image_encoder.\1.\2"),
     (
         r"backbone\.depth_aggregation_net\.reduce_conv\.(.*)",
@@ -145,7 +146,7 @@ def _our_name(name: str) -> str:
     branch = _ASPP_BRANCH.fullmatch(name)
     if branch:
         index, part = int(branch[1]) - 1, {"atrous_conv": 0, "bn": 1}[branch[2]]
-        return f"depth.depth_net.depth_blocks.3.branches.{index}.{part}.{branch[3]}"
+        return f"{_DEPTH_NET}.depth_blocks.3.branches.{index}.{part}.{branch[3]}"
     for pattern, ours in _RENAMES:
         if re.fullmatch(pattern, name):
             return re.sub(pattern, ours, name)

@@ -20,9 +20,9 @@ class MotionCenterHead(BEVCenterHead):
     """A :class:`BEVCenterHead` whose velocities also look at the past; its boxes do not.
 
     Takes the encoded BEV maps of all moments beside each other, newest first: a temporal encoder
-    with ``fuse_encoded=True`` and :class:`ConcatFusion`. The newest alone gives the boxes, as without a
-    past. In each, objects are found already; what is left is to find the same one again, which
-    dilated convolutions over all maps look far enough for. What they add to the velocities is zero
+    with ``fuse_encoded=True`` and :class:`ConcatFusion`. The newest alone gives the boxes, as
+    without a past. In each, objects are found already; what is left is to find the same one again,
+    which dilated convolutions over all maps look far enough for. What they add to velocities is zero
     at first, so the weights of a one-frame detector go on as they were, and ``motion`` can be
     trained alone (``frozen`` of the detector).
 
