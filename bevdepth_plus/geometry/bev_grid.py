@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class BEVGrid:
@@ -47,3 +50,15 @@ class BEVGrid:
     def bev_size(self) -> tuple[int, int]:
         """(Y, X)."""
         return self.size[1], self.size[0]
+
+    def lower_corners(self) -> Tensor:
+        """The corner of least x and y of each cell, metres, float64 ``[Y, X, 2]``."""
+        x, y = (
+            lower + cell * torch.arange(size, dtype=torch.float64)
+            for lower, cell, size in zip(self.lower[:2], self.cell[:2], self.size[:2], strict=True)
+        )
+        return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+    def cell_centres(self) -> Tensor:
+        """The middle of each cell, metres, float32 ``[Y, X, 2]``."""
+        return (self.lower_corners() + torch.tensor(self.cell[:2]) / 2).float()

@@ -22,7 +22,7 @@ class MotionCenterHead(BEVCenterHead):
     Takes the encoded BEV maps of all moments beside each other, newest first: a temporal encoder
     with ``fuse_encoded=True`` and :class:`ConcatFusion`. The newest alone gives the boxes, as
     without a past. In each, objects are found already; what is left is to find the same one again,
-    which dilated convolutions over all maps look far enough for. What they add to velocities is zero
+    which dilated convolutions over all maps look far enough for. What they add to velocity is zero
     at first, so the weights of a one-frame detector go on as they were, and ``motion`` can be
     trained alone (``frozen`` of the detector).
 
@@ -54,7 +54,7 @@ class MotionCenterHead(BEVCenterHead):
         self.num_frames = num_frames
         self.velocity_radius = velocity_radius
         self.velocity_weight = velocity_weight
-        self.register_buffer("cell_centres", _cell_centres(BEVGrid(**grid)), persistent=False)
+        self.register_buffer("cell_centres", BEVGrid(**grid).cell_centres(), persistent=False)
         channels = [self.shared_conv.out_channels * num_frames]
         channels += [motion_channels] * len(dilations)
         last = nn.Conv2d(motion_channels, 2 * len(self.task_heads), 1)
@@ -143,12 +143,3 @@ class MotionCenterHead(BEVCenterHead):
         distance, nearest = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1).min(dim=-1)
         velocity = boxes[nearest, 7:9].permute(2, 0, 1)
         return velocity.where(distance <= self.velocity_radius, torch.nan)
-
-
-def _cell_centres(grid: BEVGrid) -> Tensor:
-    """Where each cell is, ``[Y, X, 2]``, metres."""
-    x, y = (
-        lower + cell * (torch.arange(size) + 0.5)
-        for lower, cell, size in zip(grid.lower, grid.cell, grid.size[:2], strict=False)
-    )
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
