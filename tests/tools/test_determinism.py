@@ -6,10 +6,13 @@ import pytest
 
 # A config is Python: this one says what the process has that reads it, and ends the process.
 TELL = """
+_base_ = []
+
 import os
 import sys
 
-torch = sys.modules["torch"]  # `import torch` would make this a config of mmengine's other kind
+import torch
+
 print("workspace", os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
 print("fills", torch.utils.deterministic.fill_uninitialized_memory)
 print("started", torch.cuda.is_initialized())
