@@ -110,7 +110,8 @@ def check_frustum_inputs(
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding must be one of {ROUNDINGS}, got {rounding!r}")
     check_grid(lower, cell_size, grid_size)
-    for name, value in (matrices | axes).items():
+    tensors = {**matrices, **axes}
+    for name, value in tensors.items():
         check_dense(name, value)
         if value.dtype.is_complex or value.dtype == torch.bool:
             raise TypeError(f"{name} must hold real numbers, got {value.dtype}")
@@ -125,7 +126,7 @@ def check_frustum_inputs(
     for name, value in axes.items():
         if value.dim() != 1:
             raise ValueError(f"{name} must have one axis, got {tuple(value.shape)}")
-    for name, value in (matrices | axes).items():
+    for name, value in tensors.items():
         if value.device != ego_T_cam.device:
             raise ValueError(
                 f"{name} must be on ego_T_cam's device {ego_T_cam.device}, got {value.device}"
