@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -13,6 +14,17 @@ from mmengine.config import Config
 
 from bevdepth_plus.compat import allow_mmengine_checkpoints, init_cpu_process_group
 from bevdepth_plus.errors import DataError, TrainingError
+
+
+def prepare_determinism() -> None:
+    """Set what ``torch.use_deterministic_algorithms`` needs on a GPU, before CUDA starts.
+
+    A value of ``CUBLAS_WORKSPACE_CONFIG`` that is there already is kept.
+    """
+    # Without it PyTorch refuses the first matrix product in that mode. cuBLAS reads it once.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # The mode would also write NaN into every new tensor: a search for bugs, paid at every step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def load_config(
@@ -30,8 +42,19 @@ def load_config(
         cfg.merge_from_dict(cfg_options)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
+    set_default_determinism(cfg)
     init_cpu_process_group(cfg, launcher)
     return cfg
+
+
+def set_default_determinism(cfg: Config) -> None:
+    """Ask for deterministic algorithms on a CPU, unless the config's ``randomness`` decides.
+
+    On a CPU two trainings then end with the same bits. On a GPU they would not: mmcv's deformable
+    convolution adds its gradients atomically whatever the mode, which would only cost time.
+    """
+    if "randomness" in cfg:
+        cfg.randomness.setdefault("deterministic", not torch.cuda.is_available())
 
 
 def load_weights_from(cfg: Config, checkpoint: str) -> None:
@@ -77,6 +100,7 @@ def leave_process_group() -> None:
 
 def run_tool(main: Callable[[], None]) -> None:
     """Call a tool's ``main``; errors a user can mend end in one line and exit status 2."""
+    prepare_determinism()
     allow_mmengine_checkpoints()
     try:
         main()

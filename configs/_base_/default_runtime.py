@@ -14,7 +14,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )
-randomness = dict(seed=0, deterministic=True)
+# deterministic=True or False; left out, the tools take True on a CPU and False on a GPU
+randomness = dict(seed=0)
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 log_level = "INFO"
 load_from = None

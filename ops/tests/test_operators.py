@@ -73,6 +73,19 @@ def test_training_step_compiles_as_one_graph(device):
         torch.testing.assert_close(graph, eager)
 
 
+def test_pooling_under_autocast_compiles_as_one_graph(device):
+    case = random_case(device=device)
+
+    def pool(depth, context):
+        with torch.autocast(device, torch.bfloat16):
+            return bev_pool(depth, context, case.cells, case.bev_size)
+
+    compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
+    out = compiled(case.depth, case.context)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, pool(case.depth, case.context))
+
+
 def test_a_plan_compiles_as_one_graph(device):
     case = random_case(device=device)
     plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)

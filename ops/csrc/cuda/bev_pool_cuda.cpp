@@ -191,7 +191,14 @@ Tensor frustum_cells_cuda(const Tensor& ego_T_cam, const Tensor& intrinsics,
   return cells;
 }
 
+bool runs_on_gpu(int64_t index) {
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
+  return runs_on_current_gpu();
+}
+
 }  // namespace
+
+TORCH_LIBRARY_FRAGMENT(bevdepth_plus_ops, m) { m.def("runs_on_gpu(int index) -> bool", runs_on_gpu); }
 
 TORCH_LIBRARY_IMPL(bevdepth_plus_ops, CUDA, m) {
   m.impl("bev_pool", bev_pool_cuda);

@@ -47,6 +47,15 @@ __global__ void offsets_kernel(const int32_t* sorted_keys, int64_t points, int64
 
 }  // namespace
 
+#ifndef BEVPOOL_EMULATE
+bool runs_on_current_gpu() {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, frustum_kernel) == cudaSuccess) return true;
+  cudaGetLastError();  // so that the next launch does not report it
+  return false;
+}
+#endif
+
 void launch_frustum(const FrustumParams& params, cudaStream_t stream) {
   const int64_t points = params.bins * params.height * params.width;
   const dim3 grid(blocks_for(points, 256 * 16, 65535), blocks_for(params.images, 1, 65535));

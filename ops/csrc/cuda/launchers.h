@@ -70,6 +70,9 @@ struct FrustumParams {
   int32_t* cells;
 };
 
+// Whether the kernels were compiled for the current GPU, or can be translated for it.
+bool runs_on_current_gpu();
+
 void launch_rows(CudaDtype dtype, const RowsParams& params, cudaStream_t stream);
 void launch_forward(CudaDtype dtype, const ForwardParams& params, cudaStream_t stream);
 void launch_backward(CudaDtype dtype, const BackwardParams& params, cudaStream_t stream);
