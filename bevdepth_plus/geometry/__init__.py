@@ -41,6 +41,8 @@ Files
     cameras        a batch's cameras: one moment (``Cameras``), several (``CameraRig``)
     pinhole        project, unproject, rays: the only projection
     depth_maps     the only z-buffer, nearest depth of cells, points and normals of a depth map
+    warping        a map looked up at the pixels where another frame's pixels are seen again
+    flow           where points are seen again, and which correspondences to trust
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
     bev_grid       the cells of the bird's-eye view
