@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bevdepth_plus.geometry.pinhole import in_image
+from bevdepth_plus.geometry.pinhole import in_image, pixel_centres
+
+
+def own_pixels(
+    size: tuple[int, int],  # height, width
+    stride: int = 1,
+    device: torch.device | None = None,
+) -> Tensor:
+    """The correspondence of a frame with itself, ``[1, 2, H/s, W/s]``: its own pixel centres."""
+    return pixel_centres(size, stride, device).movedim(-1, 0)[None]
 
 
 def sample_nearest(
