@@ -42,6 +42,8 @@ Files
     pinhole        project, unproject, rays: the only projection
     z_buffer       the only z-buffer: points to a depth map, depth maps to coarser cells
     depth_maps     points and normals of a depth map
+    warping        a map looked up at the pixels where another frame's pixels are seen again
+    flow           where points are seen again, and which correspondences to trust
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
     bev_grid       the cells of the bird's-eye view
