@@ -41,6 +41,8 @@ Files
     cameras        a batch's cameras: one moment (``Cameras``), several (``CameraRig``)
     pinhole        project, unproject, rays: the only projection
     depth_maps     the only z-buffer, nearest depth of cells, points and normals of a depth map
+    epipolar       where a pixel can lie in another image, and samples along that segment
+    triangulation  inverse depth with variance from several views; points by SVD
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
     bev_grid       the cells of the bird's-eye view
