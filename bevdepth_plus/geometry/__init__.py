@@ -44,6 +44,8 @@ Files
     depth_maps     points and normals of a depth map
     warping        a map looked up at the pixels where another frame's pixels are seen again
     flow           where points are seen again, and which correspondences to trust
+    epipolar       where a pixel can lie in another image, and samples along that segment
+    triangulation  inverse depth with variance from several views; points by SVD
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
     bev_grid       the cells of the bird's-eye view
