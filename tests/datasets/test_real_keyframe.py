@@ -64,7 +64,9 @@ def test_lidar_points_of_a_box_project_into_the_projected_box(sample, boxes, poi
         ego_T_cam = torch.from_numpy(sample["ego_T_cam"][0, camera])
         intrinsics = torch.from_numpy(sample["intrinsics"][0, camera])
         for box, members in zip(boxes, inside, strict=True):
-            corners, corner_depth = project_from_ego(box_corners(box[None])[0], ego_T_cam, intrinsics)
+            corners, corner_depth = project_from_ego(
+                box_corners(box[None])[0], ego_T_cam, intrinsics
+            )
             if corner_depth.min() < 1 or not members.any():
                 continue
             pixels, _ = project_from_ego(points[members], ego_T_cam, intrinsics)
