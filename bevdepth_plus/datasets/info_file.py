@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bevdepth_plus.datasets.ground_truth import names_by_label
 from bevdepth_plus.errors import DataError
 
 INFO_VERSION = "1.1"
@@ -29,8 +30,8 @@ def read_info_file(path: str | Path) -> dict:
         The pickle's dict. ``data_list`` holds at least one sample, each with ``REQUIRED_KEYS``.
 
     Raises:
-        DataError: If the file is missing, is no pickle, is of another version, holds no sample or
-            a sample lacks a key.
+        DataError: If the file is missing, is no pickle, is of another version, its categories do
+            not name each label once, it holds no sample or a sample lacks a key.
     """
     content = _unpickle(Path(path))
     if not isinstance(content, dict) or not {"metainfo", "data_list"} <= set(content):
@@ -43,8 +44,7 @@ def read_info_file(path: str | Path) -> dict:
         raise DataError(
             f"{path}: metainfo.info_version is {version!r}, expected {INFO_VERSION!r}; {REMAKE}"
         )
-    if not content["metainfo"].get("categories"):
-        raise DataError(f"{path}: metainfo.categories (name -> label) is missing; {REMAKE}")
+    names_by_label(content["metainfo"].get("categories"), f"{path}: metainfo.categories")
     if not content["data_list"]:
         raise DataError(f"{path} holds no samples (an empty split); {REMAKE} or use another split")
     for index, info in enumerate(content["data_list"]):

@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.datasets.ground_truth import is_hit, label_map
 from bevdepth_plus.datasets.info_file import collector_paused, read_info_file
 from bevdepth_plus.datasets.sample_record import Record, link_frames, parse_sample
 from bevdepth_plus.errors import DataError
@@ -33,13 +34,14 @@ class NuScenesBEVDataset(BaseDataset):
         data_prefix: Folders below ``data_root``: ``pts`` for LiDAR, a camera's name for its images
             and ``img`` for cameras not named. Default: nuScenes' own ``samples/CHANNEL``.
         pipeline: Transforms.
-        metainfo: ``classes`` that the model knows, in the order of its labels. Every category of
-            the info file with a label >= 0 must be among them. Default: the ten of nuScenes.
+        metainfo: ``classes`` that the model knows, in the order of its labels; default: the ten of
+            nuScenes. ``ignored_classes``: classes of the info file to leave out. Every category of
+            the file with a label >= 0 must be in one of the two.
         test_mode: Keep boxes that no sensor point hit (training drops them).
         num_frames: S; frame 0 is the key frame, the others are the key frames before it.
         camera_names: Cameras to use, in this order. Default: those of the first sample.
         min_lidar_points: In training a box needs this many LiDAR and radar points together, as in
-            the official recipe.
+            the official recipe; a box whose count is unknown (absent or -1) is kept.
         indices: Take only these samples (an int: the first so many), see ``BaseDataset``.
         serialize_data: Keep samples pickled, which workers share without copying.
         lazy_init: See ``BaseDataset``.
@@ -125,18 +127,22 @@ class NuScenesBEVDataset(BaseDataset):
 
     def _used(self, labels: np.ndarray, num_points: np.ndarray) -> np.ndarray:
         used = labels >= 0
-        return used if self.test_mode else used & (num_points >= self.min_lidar_points)
+        return used if self.test_mode else used & is_hit(num_points, self.min_lidar_points)
 
     def _records(self, content: Mapping) -> list[Record]:
         infos = content["data_list"]
-        label_map = self._label_map(content["metainfo"]["categories"])
+        labels = label_map(
+            content["metainfo"]["categories"],
+            self._metainfo["classes"],
+            self._metainfo.get("ignored_classes", ()),
+            where=f"{self.ann_file}: metainfo.categories",
+        )
         camera_names = self.camera_names or list(infos[0]["images"])
         if not camera_names:
             raise DataError(f"{self.ann_file}: sample {infos[0]['token']} has no camera")
         folders = {name: self._folder(name) for name in camera_names}
         records = [
-            parse_sample(info, camera_names, label_map, folders, self._folder("pts"))
-            for info in infos
+            parse_sample(info, camera_names, labels, folders, self._folder("pts")) for info in infos
         ]
         by_token = {record["token"]: record for record in records}
         if self.num_frames > 1 and not any("prev" in info for info in infos):
@@ -148,25 +154,6 @@ class NuScenesBEVDataset(BaseDataset):
                 level=logging.WARNING,
             )
         return [link_frames(record, by_token, self.num_frames) for record in records]
-
-    def _label_map(self, categories: Mapping[str, int]) -> dict[int, int]:
-        """Label in the info file -> label in the config."""
-        classes = list(self._metainfo["classes"])
-        known = [name for name, label in categories.items() if label >= 0]
-        for name in classes:
-            if name not in known:
-                raise DataError(
-                    f"class {name!r} of the config (metainfo.classes) is not in {self.ann_file}, "
-                    f"which has {', '.join(known)}; correct the name or make the info file anew"
-                )
-        for name in known:
-            if name not in classes:
-                raise DataError(
-                    f"{self.ann_file} has objects of class {name!r}, which the config does not "
-                    "know; add it to metainfo.classes, or set its label to -1 in the info file's "
-                    "metainfo.categories and instances to ignore it"
-                )
-        return {-1: -1} | {categories[name]: classes.index(name) for name in known}
 
     def _folder(self, channel: str) -> str:
         if channel in self.data_prefix:

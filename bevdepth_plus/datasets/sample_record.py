@@ -11,6 +11,7 @@ from os import path as osp
 
 import numpy as np
 
+from bevdepth_plus.datasets.ground_truth import num_points
 from bevdepth_plus.errors import DataError
 
 Record = dict
@@ -41,7 +42,7 @@ def parse_sample(
         ``img_path`` (N strings); ``intrinsics`` [N, 3, 3]; ``ego_T_cam`` [N, 4, 4] from each
         camera at its own shot into the ego frame at the LiDAR's time; ``global_T_cam`` [N, 4, 4];
         ``boxes`` [M, 9] (x, y, z, l, w, h, yaw, vx, vy) in the LiDAR frame, gravity centre;
-        ``labels`` [M]; ``num_points`` [M], LiDAR and radar. Matrices are float64.
+        ``labels`` [M]; ``num_points`` [M], LiDAR and radar, -1: unknown. Matrices are float64.
 
     Raises:
         DataError: If a camera is missing, a calibration is not finite or not invertible, a box is
@@ -227,7 +228,7 @@ def _objects(info: Mapping, label_map: Mapping[int, int]) -> dict[str, np.ndarra
     if unknown:
         raise DataError(
             f"sample {info['token']}: bbox_label_3d {unknown[0]} is not in metainfo.categories; "
-            "make the info file with tools/create_data.py"
+            "add its class there, or give the object the label -1 to ignore it"
         )
     boxes = np.zeros((len(instances), 9))
     for row, instance in zip(boxes, instances, strict=True):
@@ -244,8 +245,5 @@ def _objects(info: Mapping, label_map: Mapping[int, int]) -> dict[str, np.ndarra
     return {
         "boxes": boxes,
         "labels": np.array([label_map[label] for label in labels], dtype=np.int64),
-        "num_points": np.array(
-            [item.get("num_lidar_pts", 1) + item.get("num_radar_pts", 0) for item in instances],
-            dtype=np.int64,
-        ),
+        "num_points": np.array([num_points(instance) for instance in instances], dtype=np.int64),
     }

@@ -173,7 +173,9 @@ def test_a_class_of_the_config_that_the_file_lacks_is_named(write_infos, infos):
 
 
 def test_a_class_of_the_file_that_the_config_does_not_know_is_named(write_infos, infos):
-    with pytest.raises(DataError, match="infos.pkl has objects of class 'barrier', which") as error:
+    with pytest.raises(
+        DataError, match="infos.pkl: metainfo.categories has class 'barrier'"
+    ) as error:
         make(write_infos(infos), metainfo={"classes": CLASSES[:-1]})
     assert "\n" not in str(error.value)
 
@@ -181,6 +183,39 @@ def test_a_class_of_the_file_that_the_config_does_not_know_is_named(write_infos,
 def test_a_category_marked_as_ignored_may_be_unknown_to_the_config(write_infos, infos, metainfo):
     path = write_infos(infos, categories={**metainfo["categories"], "animal": -1})
     assert len(make(path)) == 3
+
+
+def test_labels_with_gaps_and_an_ignored_class_reach_the_config_by_name(
+    write_infos, infos, metainfo
+):
+    categories = {name: 10 + 3 * label for name, label in metainfo["categories"].items()}
+    categories["trailer"] = -1
+    for info in infos:
+        for instance in info["instances"]:
+            label = instance["bbox_label_3d"]
+            instance["bbox_label_3d"] = 10 + 3 * label if label >= 0 else -1
+    classes = [name for name in CLASSES if name != "trailer"]
+    dataset = make(
+        write_infos(infos, categories=categories), metainfo={"classes": classes}, test_mode=True
+    )
+    labels = dataset.get_data_info(0)["ann_info"]["gt_labels_3d"]
+    assert [classes[label] for label in labels] == ["car", "barrier", "pedestrian"]
+
+
+def test_a_class_that_the_config_ignores_is_left_out(write_infos, infos):
+    metainfo = {"classes": CLASSES[:-1], "ignored_classes": ["barrier"]}
+    dataset = make(write_infos(infos), metainfo=metainfo, test_mode=True)
+    assert dataset.get_data_info(0)["ann_info"]["gt_labels_3d"].tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("count", [{"num_lidar_pts": -1}, {}])
+def test_training_keeps_boxes_with_an_unknown_number_of_points(write_infos, infos, count):
+    for instance in infos[0]["instances"]:
+        del instance["num_lidar_pts"], instance["num_radar_pts"]
+        instance.update(count)
+    assert make(write_infos(infos)).get_data_info(0)["ann_info"]["gt_labels_3d"].tolist() == [
+        0, 9, 7,
+    ]  # fmt: skip
 
 
 def test_a_bad_calibration_stops_at_loading(write_infos, infos):
