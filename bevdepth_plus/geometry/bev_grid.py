@@ -47,3 +47,8 @@ class BEVGrid:
     def bev_size(self) -> tuple[int, int]:
         """(Y, X)."""
         return self.size[1], self.size[0]
+
+    @property
+    def half_size(self) -> float:
+        """Half of the longer side on the ground, metres."""
+        return max(upper - lower for lower, upper, _ in (self.x, self.y)) / 2
