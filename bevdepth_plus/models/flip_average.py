@@ -100,12 +100,12 @@ def undo_mirror(maps: TaskMaps, x: bool, y: bool) -> TaskMaps:
     offset = maps["reg"]
     flipped = offset.new_tensor([x, y]).view(2, 1, 1)
     sign = 1 - 2 * flipped  # of (x, y)
-    return {
+    undone = {
         **maps,
         "reg": flipped + sign * offset,  # of the centre in its cell, 0 to 1
         "rot": sign.flip(0) * maps["rot"],  # (sin, cos): along y, along x
-        "vel": sign * maps["vel"],
     }
+    return {**undone, "vel": sign * maps["vel"]} if "vel" in maps else undone
 
 
 def _mean(variants: tuple[TaskMaps, ...]) -> TaskMaps:
