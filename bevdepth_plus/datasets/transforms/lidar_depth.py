@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from os import path as osp
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from bevdepth_plus.datasets.sweeps import read_points
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.camera import project
 from bevdepth_plus.geometry.rigid import transform_points
-
-
-def read_points(path: str, num_features: int) -> np.ndarray:
-    """Reads a sweep of little-endian float32 numbers.
-
-    Returns:
-        [P, num_features] float32; the first three are x, y, z in the LiDAR frame, metres.
-
-    Raises:
-        DataError: If the file is missing, empty, cut inside a point, or a coordinate is not finite.
-    """
-    if not osp.isfile(path):
-        raise DataError(
-            f"LiDAR file {path} does not exist; check data_root and data_prefix, or fetch it again"
-        )
-    size = osp.getsize(path)
-    if size == 0 or size % (4 * num_features):
-        raise DataError(
-            f"LiDAR file {path} is truncated: {size} bytes are not a whole number of points of "
-            f"{num_features} float32; fetch it again or set num_features"
-        )
-    points = np.fromfile(path, dtype="<f4").reshape(-1, num_features)
-    if not np.isfinite(points[:, :3]).all():
-        count = int((~np.isfinite(points[:, :3]).all(axis=1)).sum())
-        raise DataError(
-            f"LiDAR file {path} has {count} points that are not finite; fetch it again or remove "
-            "them"
-        )
-    return points
 
 
 def nearest_depth_map(
@@ -74,17 +44,31 @@ class LoadLidarPoints(BaseTransform):
     """Loads the key frame's sweep: ``lidar_path`` -> ``points`` [P, num_features], LiDAR frame.
 
     Args:
-        num_features: float32 numbers a point; nuScenes has x, y, z, intensity, ring.
+        num_features: float32 numbers a point. Default: what the info file says
+            (``lidar_points.num_pts_feats``), or five as in nuScenes.
+        drop_not_finite: Leave out points without finite coordinates, with which some drivers fill
+            up a sweep, instead of refusing the file.
     """
 
-    def __init__(self, num_features: int = 5) -> None:
+    def __init__(self, num_features: int | None = None, drop_not_finite: bool = False) -> None:
         self.num_features = num_features
+        self.drop_not_finite = drop_not_finite
 
     def transform(self, results: dict) -> dict:
-        return {**results, "points": read_points(results["lidar_path"], self.num_features)}
+        path = results["lidar_path"]
+        if path is None:
+            raise DataError(
+                f"sample {results['token']} has no LiDAR sweep; leave LoadLidarPoints and "
+                "LidarDepthMaps out of the pipeline and the depth loss out of the model"
+            )
+        num_features = self.num_features or results["num_pts_feats"]
+        return {**results, "points": read_points(path, num_features, self.drop_not_finite)}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_features={self.num_features})"
+        return (
+            f"{type(self).__name__}(num_features={self.num_features}, "
+            f"drop_not_finite={self.drop_not_finite})"
+        )
 
 
 @TRANSFORMS.register_module()

@@ -13,7 +13,6 @@ from bevdepth_plus.datasets.transforms.lidar_depth import (
     LidarDepthMaps,
     LoadLidarPoints,
     nearest_depth_map,
-    read_points,
 )
 from bevdepth_plus.errors import DataError
 
@@ -101,29 +100,23 @@ def test_bev_augmentation_does_not_change_depth_labels():
     np.testing.assert_array_equal(augmented["depth_maps"], plain)
 
 
-def test_points_are_read_as_written(tmp_path):
-    points = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+def sweep(tmp_path, width: int) -> dict:
+    points = np.random.default_rng(0).normal(size=(9, width)).astype(np.float32)
     points.tofile(tmp_path / "a.bin")
-    loaded = LoadLidarPoints()({"lidar_path": str(tmp_path / "a.bin")})["points"]
-    np.testing.assert_array_equal(loaded, points)
+    return {"lidar_path": str(tmp_path / "a.bin"), "num_pts_feats": width, "written": points}
 
 
-def test_a_missing_sweep_is_named(tmp_path):
-    with pytest.raises(DataError, match="LiDAR file .*gone.bin does not exist"):
-        read_points(str(tmp_path / "gone.bin"), 5)
+@pytest.mark.parametrize("width", [3, 4, 5, 6])
+def test_points_are_read_with_the_width_that_the_info_file_says(tmp_path, width):
+    results = sweep(tmp_path, width)
+    np.testing.assert_array_equal(LoadLidarPoints()(results)["points"], results["written"])
 
 
-@pytest.mark.parametrize("numbers", [0, 12])
-def test_an_empty_sweep_or_one_cut_inside_a_point_is_named(tmp_path, numbers):
-    np.zeros(numbers, np.float32).tofile(tmp_path / "cut.bin")
-    with pytest.raises(DataError, match=f"cut.bin is truncated: {4 * numbers} bytes") as error:
-        read_points(str(tmp_path / "cut.bin"), 5)
-    assert "\n" not in str(error.value)
+def test_a_width_in_the_config_goes_before_that_of_the_file(tmp_path):
+    results = {**sweep(tmp_path, 4), "num_pts_feats": 3}
+    assert LoadLidarPoints(num_features=4)(results)["points"].shape == (9, 4)
 
 
-def test_points_that_are_not_finite_are_counted(tmp_path):
-    points = np.ones((9, 5), np.float32)
-    points[3, 1], points[5, 2] = np.nan, np.inf
-    points.tofile(tmp_path / "nan.bin")
-    with pytest.raises(DataError, match="LiDAR file .*nan.bin has 2 points that are not finite"):
-        read_points(str(tmp_path / "nan.bin"), 5)
+def test_a_sample_without_lidar_is_named_with_what_to_leave_out():
+    with pytest.raises(DataError, match="sample x has no LiDAR sweep; leave LoadLidarPoints"):
+        LoadLidarPoints()({"lidar_path": None, "num_pts_feats": 5, "token": "x"})
