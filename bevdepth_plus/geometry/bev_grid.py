@@ -62,3 +62,8 @@ class BEVGrid:
     def cell_centres(self) -> Tensor:
         """The middle of each cell, metres, float32 ``[Y, X, 2]``."""
         return (self.lower_corners() + torch.tensor(self.cell[:2]) / 2).float()
+
+    @property
+    def half_size(self) -> float:
+        """Half of the longer side on the ground, metres."""
+        return max(upper - lower for lower, upper, _ in (self.x, self.y)) / 2

@@ -66,11 +66,7 @@ model = dict(
             separate_head=dict(type="SeparateHead", init_bias=-2.19, final_kernel=3),
             loss_cls=dict(type="mmdet.GaussianFocalLoss", reduction="mean"),
             loss_bbox=dict(type="mmdet.L1Loss", reduction="mean", loss_weight=0.25),
-            bbox_coder=dict(
-                post_center_range=[-61.2, -61.2, -10.0, 61.2, 61.2, 10.0],
-                max_num=500,
-                score_threshold=0.1,
-            ),
+            bbox_coder=dict(max_num=500, score_threshold=0.1),
             train_cfg=dict(
                 gaussian_overlap=0.1,
                 max_objs=500,

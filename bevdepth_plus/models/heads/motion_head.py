@@ -10,6 +10,7 @@ from mmdet3d.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.losses.velocity import velocity_loss
 from bevdepth_plus.models.heads.center_head import BEVCenterHead
@@ -51,6 +52,10 @@ class MotionCenterHead(BEVCenterHead):
         **kwargs,
     ) -> None:
         super().__init__(*args, grid=grid, **kwargs)
+        if "vel" not in self.box_parts:
+            raise DataError(
+                "MotionCenterHead gives velocities: model.heads.boxes.common_heads needs vel"
+            )
         self.num_frames = num_frames
         self.velocity_radius = velocity_radius
         self.velocity_weight = velocity_weight
