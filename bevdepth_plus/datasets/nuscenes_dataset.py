@@ -119,7 +119,7 @@ class NuScenesBEVDataset(BaseDataset):
             and ``bev_aug`` [4, 4] (identities), ``time_offset`` [S] (s, zero or negative);
             ``frame_mask`` [S] bool, False where the frame does not exist; ``camera_mask`` [S, N]
             bool, False where a sample lacks the camera (see also ``DropCameras``); ``num_frames``
-            S; ``box_type_3d``; ``ann_info``: ``gt_bboxes_3d`` (nine numbers, in the ego frame, an
+            S; ``box_type_3d``; ``map_layer_paths``, layer -> mask file; ``ann_info``: ``gt_bboxes_3d`` (nine numbers, in the ego frame, an
             unknown velocity NaN) and ``gt_labels_3d``.
         """
         info = super().get_data_info(idx)
@@ -127,6 +127,9 @@ class NuScenesBEVDataset(BaseDataset):
         info["image_aug"] = np.tile(np.eye(3), (*info["intrinsics"].shape[:2], 1, 1))
         info["bev_aug"] = np.eye(4)
         info["box_type_3d"] = LiDARInstance3DBoxes
+        info["map_layer_paths"] = {
+            layer: osp.join(self.data_root, file) for layer, file in info.pop("map_layers").items()
+        }
         del info["labelled"]
         boxes, labels = info.pop("boxes"), info.pop("labels")
         if self.unknown_velocity == "zero":

@@ -15,6 +15,7 @@ from nuscenes.utils.geometry_utils import transform_matrix
 from pyquaternion import Quaternion
 
 from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES
+from bevdepth_plus.datasets.map_layers import map_layer_files
 from bevdepth_plus.errors import DataError
 
 # mmdet3d's order; cameras of other rigs follow by name.
@@ -78,6 +79,7 @@ def sample_info(nusc: NuScenes, sample: dict) -> dict:
             channel: _camera_info(nusc, sample["data"][channel], ego2global @ lidar2ego)
             for channel in sample_channels(nusc, sample)
         },
+        "map_layers": map_layer_files(nusc, scene["log_token"]),
         **_objects(nusc, sample, np.linalg.inv(ego2global @ lidar2ego)),
     }
 

@@ -45,7 +45,7 @@ def parse_sample(
         sweep), ``num_pts_feats`` (numbers a LiDAR point), ``cam_names``; ``img_path`` (N strings;
         None for a camera that is out); ``intrinsics`` [N, 3, 3]; ``ego_T_cam`` [N, 4, 4] from each
         camera at its own shot into the ego frame at the LiDAR's time; ``global_T_cam`` [N, 4, 4];
-        ``cameras_present`` [N] bool; ``labelled``, False if the sample has no ``instances`` at all;
+        ``cameras_present`` [N] bool; ``map_layers``, layer -> mask file; ``labelled``, False if the sample has no ``instances`` at all;
         ``boxes`` [M, 9] (x, y, z, l, w, h, yaw, vx, vy) in the LiDAR frame, gravity centre, an
         unknown velocity NaN; ``labels`` [M]; ``num_points`` [M], LiDAR and radar, -1: unknown.
         Matrices are float64.
@@ -90,6 +90,12 @@ def parse_sample(
         "ego_T_cam": ego_T_cam,
         "global_T_cam": _through_own_poses(cameras, where, ego2global @ ego_T_cam),
         "cameras_present": np.array(present),
+        "map_layers": {
+            layer: text(file, f"sample {token}: map_layers.{layer}")
+            for layer, file in mapping(
+                info.get("map_layers", {}), f"sample {token}: map_layers", ()
+            ).items()
+        },
         "labelled": instances is not None,
         **read_objects(_list(instances, f"sample {token}"), label_map, f"sample {token}"),
     }

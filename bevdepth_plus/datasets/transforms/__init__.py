@@ -7,6 +7,7 @@ from bevdepth_plus.datasets.transforms.drop_cameras import DropCameras
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
+from bevdepth_plus.datasets.transforms.map_layers import LoadMapLayers
 from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LidarDepthMaps",
     "LoadDenseDepth",
     "LoadLidarPoints",
+    "LoadMapLayers",
     "LoadMultiViewImages",
     "PackBEVInputs",
 ]

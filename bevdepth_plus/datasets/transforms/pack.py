@@ -39,7 +39,8 @@ class PackBEVInputs(BaseTransform):
 
     ``inputs``: ``img`` uint8 [S * N, 3, H, W], frame-major, BGR; ``depth`` float32 [N, H, W] if
     there are depth maps, 0 for cameras that are out. ``data_samples``: a ``Det3DDataSample`` with
-    ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``) and the meta keys;
+    ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``), ``gt_map`` uint8
+    [L, Y, X] if there are map layers, and the meta keys;
     its ``img_path`` names the key frame's N images.
 
     Args:
@@ -76,4 +77,6 @@ class PackBEVInputs(BaseTransform):
             bboxes_3d=ann_info["gt_bboxes_3d"],
             labels_3d=torch.from_numpy(ann_info["gt_labels_3d"]),
         )
+        if "map_layers" in results:
+            sample.gt_map = torch.from_numpy(results["map_layers"])  # [L, Y, X]
         return sample

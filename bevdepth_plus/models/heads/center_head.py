@@ -202,5 +202,5 @@ def _check_radii(test_cfg: Mapping, tasks: Sequence[Mapping]) -> None:
     if test_cfg.get("nms_type") == "circle" and len(radii) != len(tasks):
         raise DataError(
             f"test_cfg.min_radius has {len(radii)} numbers for {len(tasks)} tasks; give one a "
-            "task, squared metres, or set model.heads.boxes.tasks=None to have both made from the classes"
+            "task, squared metres, or set model.heads.boxes.tasks=None to have both made"
         )

@@ -90,7 +90,7 @@ def own_head(small_config, grid=None, **changes):
 def test_the_official_grid_gives_the_official_limits():
     config = Config.fromfile(REPO / "configs" / "bevdepth_r50_256x704_24e.py").model
     assert "post_center_range" not in config.heads.boxes.bbox_coder
-    head = MODELS.build(config.heads.boxes, default_args=dict(grid=config.grid))
+    head = MODELS.build(config.heads.boxes, default_args=dict(grid=config.grid, in_channels=32))
     coder = head.bbox_coder
     assert coder.post_center_range == [-61.2, -61.2, -10.0, 61.2, 61.2, 10.0]
     assert (coder.pc_range, coder.voxel_size) == ((-51.2, -51.2, -5.0), (0.8, 0.8))
