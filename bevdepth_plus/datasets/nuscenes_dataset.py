@@ -119,8 +119,9 @@ class NuScenesBEVDataset(BaseDataset):
             and ``bev_aug`` [4, 4] (identities), ``time_offset`` [S] (s, zero or negative);
             ``frame_mask`` [S] bool, False where the frame does not exist; ``camera_mask`` [S, N]
             bool, False where a sample lacks the camera (see also ``DropCameras``); ``num_frames``
-            S; ``box_type_3d``; ``map_layer_paths``, layer -> mask file; ``ann_info``: ``gt_bboxes_3d`` (nine numbers, in the ego frame, an
-            unknown velocity NaN) and ``gt_labels_3d``.
+            S; ``box_type_3d``; ``map_layer_paths``, layer -> mask file; ``ann_info``:
+            ``gt_bboxes_3d`` (nine numbers, in the ego frame, an unknown velocity NaN) and
+            ``gt_labels_3d``.
         """
         info = super().get_data_info(idx)
         info["num_frames"] = self.num_frames

@@ -45,7 +45,8 @@ def parse_sample(
         sweep), ``num_pts_feats`` (numbers a LiDAR point), ``cam_names``; ``img_path`` (N strings;
         None for a camera that is out); ``intrinsics`` [N, 3, 3]; ``ego_T_cam`` [N, 4, 4] from each
         camera at its own shot into the ego frame at the LiDAR's time; ``global_T_cam`` [N, 4, 4];
-        ``cameras_present`` [N] bool; ``map_layers``, layer -> mask file; ``labelled``, False if the sample has no ``instances`` at all;
+        ``cameras_present`` [N] bool; ``map_layers``, layer -> mask file;
+        ``labelled``, False if the sample has no ``instances`` at all;
         ``boxes`` [M, 9] (x, y, z, l, w, h, yaw, vx, vy) in the LiDAR frame, gravity centre, an
         unknown velocity NaN; ``labels`` [M]; ``num_points`` [M], LiDAR and radar, -1: unknown.
         Matrices are float64.

@@ -51,6 +51,17 @@ class BEVGrid:
         """(Y, X)."""
         return self.size[1], self.size[0]
 
+    def flat_index(
+        self,
+        points: Tensor,  # [..., 3], metres
+    ) -> Tensor:
+        """The cell ``y * X + x`` of each point, int32 ``[...]``, -1 outside the grid."""
+        lower, cell = points.new_tensor(self.lower), points.new_tensor(self.cell)
+        x, y, z = ((points - lower) / cell).floor().long().unbind(-1)
+        size_x, size_y, size_z = self.size
+        inside = (x >= 0) & (x < size_x) & (y >= 0) & (y < size_y) & (z >= 0) & (z < size_z)
+        return torch.where(inside, y * size_x + x, -1).int()
+
     def lower_corners(self) -> Tensor:
         """The corner of least x and y of each cell, metres, float64 ``[Y, X, 2]``."""
         x, y = (

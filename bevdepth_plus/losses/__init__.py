@@ -5,6 +5,7 @@ that a head can sum any set of them; those that need no camera or no draws leave
 Those between two frames are called ``loss(depth_t, depth_t1, correspondence, valid, generator)``.
 """
 
+from bevdepth_plus.losses.bev_segmentation import BEVSegmentationLoss, bev_segmentation_loss
 from bevdepth_plus.losses.bin_depth import BinDepthLoss, bin_depth_loss
 from bevdepth_plus.losses.depth_l1 import DepthL1Loss, depth_l1_loss
 from bevdepth_plus.losses.normal_consistency import (
@@ -40,6 +41,7 @@ from bevdepth_plus.losses.virtual_normal import (
 )
 
 __all__ = [
+    "BEVSegmentationLoss",
     "BinDepthLoss",
     "DepthL1Loss",
     "DepthNormalConsistencyLoss",
@@ -52,6 +54,7 @@ __all__ = [
     "SILogLoss",
     "TemporalOrderLoss",
     "VirtualNormalLoss",
+    "bev_segmentation_loss",
     "bin_depth_loss",
     "depth_l1_loss",
     "depth_normal_consistency_loss",

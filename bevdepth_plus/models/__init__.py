@@ -2,6 +2,7 @@
 
 from bevdepth_plus.models.bev.bev_encoder import BEVEncoder
 from bevdepth_plus.models.bev.depth_refinement import DepthRefinement
+from bevdepth_plus.models.bev.frustum import Frustum
 from bevdepth_plus.models.bev.temporal import ConcatFusion, TemporalEncoder
 from bevdepth_plus.models.bev.view_transform import LiftSplat
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
@@ -14,6 +15,7 @@ from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.heads.center_head import BEVCenterHead
 from bevdepth_plus.models.heads.head import BEVHead
 from bevdepth_plus.models.heads.motion_head import MotionCenterHead
+from bevdepth_plus.models.heads.segmentation_head import BEVSegmentationHead
 from bevdepth_plus.models.image_encoder import ImageEncoder
 
 __all__ = [
@@ -21,12 +23,14 @@ __all__ = [
     "BEVDepth",
     "BEVEncoder",
     "BEVHead",
+    "BEVSegmentationHead",
     "ConcatFusion",
     "DepthEstimator",
     "DepthNet",
     "DepthPrior",
     "DepthRefinement",
     "FocalBranch",
+    "Frustum",
     "ImageEncoder",
     "LiftSplat",
     "MetricDepthPrior",

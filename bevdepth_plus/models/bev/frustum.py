@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevdepth_plus.geometry.bev_grid import BEVGrid
@@ -16,8 +17,11 @@ from bevdepth_plus_ops import frustum_cells, frustum_points
 START_OF_RAYS = ("centres", "corners")
 
 
+@MODELS.register_module()
 class Frustum(nn.Module):
     """Columns, rows and depth planes of the frustum, and the BEV cell of each of its points.
+
+    A camera that is no pinhole has a frustum of its own: a class with another :meth:`cells`.
 
     Args:
         grid: the :class:`BEVGrid`'s x, y, z as ``(lower, upper, cell)``, metres.

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.models.bev.depth_refinement import lift_rows, pool_rows
-from bevdepth_plus.models.bev.frustum import Frustum
 from bevdepth_plus.models.bev.plan_cache import PlanCache
 from bevdepth_plus_ops import bev_pool
 
@@ -23,8 +22,8 @@ class LiftSplat(nn.Module):
         depth_bins: the :class:`DepthBins`' start, stop, step (and plane), metres.
         image_size: ``(H, W)`` of the network's input, pixels.
         stride: of the image features.
-        frustum: options of the :class:`Frustum`; the public code's are ``rays="corners"`` and
-            ``rounding="truncate"``.
+        frustum: config of a :class:`Frustum` (its ``type`` may be left out); the public code's
+            options are ``rays="corners"`` and ``rounding="truncate"``.
         refinement: config of a :class:`DepthRefinement` of the lifted features before pooling.
     """
 
@@ -38,7 +37,8 @@ class LiftSplat(nn.Module):
         refinement: dict | None = None,
     ) -> None:
         super().__init__()
-        self.frustum = Frustum(grid, depth_bins, image_size, stride, **(frustum or {}))
+        geometry = dict(grid=grid, depth_bins=depth_bins, image_size=image_size, stride=stride)
+        self.frustum = MODELS.build({"type": "Frustum", **(frustum or {})}, default_args=geometry)
         self.refinement = MODELS.build(refinement) if refinement else None
         self.bev_size = self.frustum.grid.bev_size
         self.plans = PlanCache(self.bev_size)

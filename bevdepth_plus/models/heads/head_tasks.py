@@ -88,7 +88,8 @@ def check_tasks(tasks: Sequence[Mapping], classes: Sequence[str]) -> None:
     absent = [name for name in classes if name not in named]
     if absent:
         raise DataError(
-            f"class {absent[0]!r} is in none of model.heads.boxes.tasks and would never be found; {remedy}"
+            f"class {absent[0]!r} is in none of model.heads.boxes.tasks and would never be found; "
+            f"{remedy}"
         )
     doubled = [name for name in classes if named.count(name) > 1]
     if doubled:
@@ -100,8 +101,8 @@ def _squared_radius(name: str) -> float:
     known = SIMILAR.get(known, known)
     if known not in SQUARED_RADII:
         raise DataError(
-            f"no NMS radius is known for class {name!r}; give "
-            f"model.heads.boxes.nms_radius=dict({name}=2.0): how near the centres of two such objects may "
-            "be, metres, about half their length"
+            f"no NMS radius is known for class {name!r}; give model.heads.boxes.nms_radius="
+            f"dict({name}=2.0): how near the centres of two such objects may be, metres, about half "
+            "their length"
         )
     return SQUARED_RADII[known]
