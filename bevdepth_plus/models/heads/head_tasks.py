@@ -102,7 +102,7 @@ def _squared_radius(name: str) -> float:
     if known not in SQUARED_RADII:
         raise DataError(
             f"no NMS radius is known for class {name!r}; give model.heads.boxes.nms_radius="
-            f"dict({name}=2.0): how near the centres of two such objects may be, metres, about half "
+            f"dict({name}=2.0): how near the centres of two such objects may be, metres, half "
             "their length"
         )
     return SQUARED_RADII[known]
