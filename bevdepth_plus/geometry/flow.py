@@ -124,15 +124,28 @@ def consistent(
 ) -> Tensor:
     """Which pixels come back to where they started, bool ``[B, 1, H, W]``.
 
-    ``error^2 < share (|forward|^2 + |backward|^2) + constant``, in pixels (Sundaram et al., "Dense
-    point trajectories by GPU-accelerated large displacement optical flow", ECCV 2010). What is
-    hidden in the other frame does not come back.
+    See :func:`came_back`. What is hidden in the other frame does not come back.
     """
-    back, _ = sample_bilinear(backward, forward)
+    back, inside = sample_bilinear(backward, forward)
     start = own_pixels(tuple(forward.shape[-2:]), device=forward.device)
-    lengths = (forward - start).square().sum(1) + (back - forward).square().sum(1)
-    limit = (share * lengths + constant)[:, None]
-    return round_trip(forward, backward).square() < limit
+    return inside & came_back(start, forward, back, share, constant)
+
+
+def came_back(
+    start: Tensor,  # [B, 2, H, W], pixels of this frame
+    there: Tensor,  # [B, 2, H, W], where they are seen in the other frame
+    back: Tensor,  # [B, 2, H, W], where those are seen in this frame
+    share: float = 0.01,
+    constant: float = 0.5,
+) -> Tensor:
+    """``error^2 < share (|forward|^2 + |backward|^2) + constant``, pixels, bool ``[B, 1, H, W]``.
+
+    Source: Sundaram et al., "Dense point trajectories by GPU-accelerated large displacement optical
+    flow" (ECCV 2010).
+    """
+    lengths = (there - start).square().sum(1) + (back - there).square().sum(1)
+    error = (back - start).square().sum(1)
+    return (error < share * lengths + constant)[:, None]
 
 
 def visible_in_other(

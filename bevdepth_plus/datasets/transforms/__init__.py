@@ -7,6 +7,7 @@ from bevdepth_plus.datasets.transforms.drop_cameras import DropCameras
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
+from bevdepth_plus.datasets.transforms.optical_flow import LoadOpticalFlow
 from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "LoadDenseDepth",
     "LoadLidarPoints",
     "LoadMultiViewImages",
+    "LoadOpticalFlow",
     "PackBEVInputs",
 ]
