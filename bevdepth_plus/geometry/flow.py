@@ -16,7 +16,12 @@ from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.geometry.depth_maps import depth_map_points
 from bevdepth_plus.geometry.pinhole import in_image, project, rays, scaled_intrinsics
 from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
-from bevdepth_plus.geometry.warping import own_pixels, sample_bilinear, sample_nearest
+from bevdepth_plus.geometry.warping import (
+    own_pixels,
+    sample_bilinear,
+    sample_depth,
+    sample_nearest,
+)
 
 MIN_DEPTH = 1e-3  # metres; nothing nearer to the other camera's plane is projected
 
@@ -164,7 +169,11 @@ def visible_in_other(
         same_surface: The other frame must not be farther by more than that, either: a thing that
             moved away, or an edge missed by half a pixel, then does not count.
     """
-    seen, inside = sample_nearest(other_depth, flow.correspondence)
+    # A road under coarse cells deepens by more than the tolerance from one to the next, so depth is
+    # interpolated, except beside holes.
+    between = sample_depth(other_depth, flow.correspondence)
+    nearest, inside = sample_nearest(other_depth, flow.correspondence)
+    seen = torch.where(between > 0, between, nearest)
     visible = flow.valid & inside & (seen > 0) & (flow.depth <= (1 + tolerance) * seen)
     return visible & (flow.depth * (1 + tolerance) >= seen) if same_surface else visible
 
