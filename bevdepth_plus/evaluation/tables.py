@@ -13,6 +13,7 @@ _ERRORS = {
     "attr_err": "AAE",
 }
 _DEPTH = ("abs_rel", "abs_diff", "rmse", "silog", "d1", "d2", "d3")
+_TEMPORAL = ("order_agreement", "warped_diff", "warped_rel", "flicker", "flicker_rel")
 
 
 def detection_table(result: Mapping[str, Any]) -> str:
@@ -54,6 +55,21 @@ def depth_table(name: str, depth: Mapping[str, Any]) -> str:
     }
     rows = [
         [name, str(metrics["count"]), *(_number(metrics[key]) for key in _DEPTH)]
+        for name, metrics in groups.items()
+    ]
+    return _grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
+
+
+def temporal_depth_table(name: str, depth: Mapping[str, Any]) -> str:
+    """As :func:`depth_table`, of ``TemporalDepthSums.compute``."""
+    header = [f"{name} depth over time", "points", *_TEMPORAL]
+    groups = {
+        "all": depth["overall"],
+        **{f"{name} m": metrics for name, metrics in depth["by_range"].items()},
+        **depth["by_camera"],
+    }
+    rows = [
+        [name, str(metrics["points"]), *(_number(metrics[key]) for key in _TEMPORAL)]
         for name, metrics in groups.items()
     ]
     return _grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))

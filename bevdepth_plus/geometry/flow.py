@@ -16,7 +16,12 @@ from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.geometry.depth_maps import depth_map_points
 from bevdepth_plus.geometry.pinhole import in_image, project, rays, scaled_intrinsics
 from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
-from bevdepth_plus.geometry.warping import own_pixels, sample_bilinear, sample_nearest
+from bevdepth_plus.geometry.warping import (
+    own_pixels,
+    sample_bilinear,
+    sample_depth,
+    sample_nearest,
+)
 
 MIN_DEPTH = 1e-3  # metres; nothing nearer to the other camera's plane is projected
 
@@ -124,15 +129,28 @@ def consistent(
 ) -> Tensor:
     """Which pixels come back to where they started, bool ``[B, 1, H, W]``.
 
-    ``error^2 < share (|forward|^2 + |backward|^2) + constant``, in pixels (Sundaram et al., "Dense
-    point trajectories by GPU-accelerated large displacement optical flow", ECCV 2010). What is
-    hidden in the other frame does not come back.
+    See :func:`came_back`. What is hidden in the other frame does not come back.
     """
-    back, _ = sample_bilinear(backward, forward)
+    back, inside = sample_bilinear(backward, forward)
     start = own_pixels(tuple(forward.shape[-2:]), device=forward.device)
-    lengths = (forward - start).square().sum(1) + (back - forward).square().sum(1)
-    limit = (share * lengths + constant)[:, None]
-    return round_trip(forward, backward).square() < limit
+    return inside & came_back(start, forward, back, share, constant)
+
+
+def came_back(
+    start: Tensor,  # [B, 2, H, W], pixels of this frame
+    there: Tensor,  # [B, 2, H, W], where they are seen in the other frame
+    back: Tensor,  # [B, 2, H, W], where those are seen in this frame
+    share: float = 0.01,
+    constant: float = 0.5,
+) -> Tensor:
+    """``error^2 < share (|forward|^2 + |backward|^2) + constant``, pixels, bool ``[B, 1, H, W]``.
+
+    Source: Sundaram et al., "Dense point trajectories by GPU-accelerated large displacement optical
+    flow" (ECCV 2010).
+    """
+    lengths = (there - start).square().sum(1) + (back - there).square().sum(1)
+    error = (back - start).square().sum(1)
+    return (error < share * lengths + constant)[:, None]
 
 
 def visible_in_other(
@@ -151,7 +169,11 @@ def visible_in_other(
         same_surface: The other frame must not be farther by more than that, either: a thing that
             moved away, or an edge missed by half a pixel, then does not count.
     """
-    seen, inside = sample_nearest(other_depth, flow.correspondence)
+    # A road under coarse cells deepens by more than the tolerance from one to the next, so depth is
+    # interpolated, except beside holes.
+    between = sample_depth(other_depth, flow.correspondence)
+    nearest, inside = sample_nearest(other_depth, flow.correspondence)
+    seen = torch.where(between > 0, between, nearest)
     visible = flow.valid & inside & (seen > 0) & (flow.depth <= (1 + tolerance) * seen)
     return visible & (flow.depth * (1 + tolerance) >= seen) if same_surface else visible
 

@@ -201,6 +201,14 @@ def test_unknown_depth_in_the_other_frame_confirms_nothing():
     assert not visible[..., :12].any() and visible[..., 12:].all()
 
 
+def test_a_steep_road_under_coarse_cells_is_seen_again():
+    depth = road_and_wall()
+    flow = flow_of(depth, pose(move=(0, 0, 1.0)))  # backwards: all of it stays in the image
+    near = flow.valid & (depth < 10)
+    assert near.sum() > 200
+    assert visible_in_other(flow, depth, same_surface=True)[near].all()
+
+
 def test_what_moves_by_itself_leaves_the_rigid_flow():
     flow = flow_of(road_and_wall(), pose(move=(0, 0, -1.0)))
     observed = flow.correspondence.clone()
