@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import pytest
+
 from tests.conftest import REPO_ROOT
 
 PAGES = [REPO_ROOT / "README.md", *sorted((REPO_ROOT / "docs").glob("*.md"))]
