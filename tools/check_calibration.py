@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Is the calibration of an info file plausible? Prints a line a problem; exits with 1 if any."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Compare our model with recorded results of the public BEVDepth code."""
 
 from __future__ import annotations

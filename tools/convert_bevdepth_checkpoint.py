@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Convert a checkpoint of the public BEVDepth code; writes DST and a config beside it (DST.py)."""
 
 from __future__ import annotations

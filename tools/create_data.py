@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Makes the info files of a nuScenes root: ``tools/create_data.py ROOT --version v1.0-mini``."""
 
 from __future__ import annotations
@@ -5,7 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bevdepth_plus.datasets.create_infos import SPLITS, create_info_files
+from bevdepth_plus.datasets.create_infos import create_info_files
+from bevdepth_plus.datasets.nuscenes_infos import LIDAR
 from bevdepth_plus.errors import DataError
 
 
@@ -15,11 +17,19 @@ def main() -> int:
         "synthetic. Interrupted, run it again: it goes on where it stopped."
     )
     parser.add_argument("root", help="folder with samples/, maps/ and the tables")
-    parser.add_argument("--version", required=True, choices=list(SPLITS))
+    parser.add_argument(
+        "--version",
+        required=True,
+        help="v1.0-mini, v1.0-trainval, v1.0-test, or one of your own "
+        "with splits.json beside its tables",
+    )
     parser.add_argument("--out-dir", help="where to write (default: ROOT)")
+    parser.add_argument("--lidar-channel", default=LIDAR, help="default: %(default)s")
     args = parser.parse_args()
     try:
-        paths = create_info_files(args.root, args.version, args.out_dir)
+        paths = create_info_files(
+            args.root, args.version, args.out_dir, lidar_channel=args.lidar_channel
+        )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

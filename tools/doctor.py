@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Says what is installed, what is usable, and for each problem what to do about it.
 
     python tools/doctor.py

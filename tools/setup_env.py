@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """The logic behind `make setup`: an environment with the tested stack, built once, kept.
 
     python3 tools/setup_env.py [--venv .venv]

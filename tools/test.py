@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Evaluate a checkpoint: ``tools/test.py CONFIG CHECKPOINT``; writes ``metrics.json``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a detector: ``tools/train.py CONFIG``; several GPUs: ``tools/dist_train.sh``."""
 
 from __future__ import annotations

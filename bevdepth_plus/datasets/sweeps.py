@@ -8,6 +8,7 @@ import numpy as np
 
 from bevdepth_plus.errors import DataError
 
+USUAL_WIDTHS = (5, 4, 3, 6)
 MAX_RANGE = 1000.0  # metres; no vehicle's LiDAR reaches so far
 # Below it, too few points to compare how coordinates are spread.
 ENOUGH_POINTS = 1000
@@ -61,6 +62,24 @@ def read_points(path: str, num_features: int, drop_not_finite: bool = False) -> 
             "num_pts_feats in the info file, or write the sweep as float32"
         )
     return points
+
+
+def point_width(path: str) -> int:
+    """How many numbers a point of this sweep has, by its size and what can be coordinates.
+
+    Raises:
+        DataError: None of the usual widths fits.
+    """
+    for width in USUAL_WIDTHS:
+        try:
+            read_points(path, width, drop_not_finite=True)
+        except DataError:
+            continue
+        return width
+    raise DataError(
+        f"LiDAR file {path} can be read with none of {USUAL_WIDTHS} float32 a point; write its "
+        "sweeps as plain float32"
+    )
 
 
 def _problem(points: np.ndarray) -> str:
