@@ -8,3 +8,5 @@ _base_ = [
 ]
 
 model = dict(img_backbone=dict(frozen_stages=0))  # the stem keeps its ImageNet weights
+# The public code teaches objects seen in one key frame only to stand still.
+train_dataloader = dict(dataset=dict(unknown_velocity="zero"))

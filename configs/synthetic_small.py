@@ -7,7 +7,7 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-data_root = "data/synthetic/"
+data_root = "data/synthetic"
 image_size = (128, 352)
 cell = 0.8
 
@@ -54,7 +54,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(num_workers=1, dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+val_evaluator = dict(ann_file=data_root + "/bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator
 
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
