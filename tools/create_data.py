@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from bevdepth_plus.datasets.create_infos import SPLITS, create_info_files
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.writable import require_writable
 
 
 def main() -> int:
@@ -19,13 +21,21 @@ def main() -> int:
     parser.add_argument("--out-dir", help="where to write (default: ROOT)")
     args = parser.parse_args()
     try:
-        paths = create_info_files(args.root, args.version, args.out_dir)
+        paths = make(args)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for path in paths:
         print(path)
     return 0
+
+
+def make(args: argparse.Namespace) -> list[Path]:
+    try:
+        return create_info_files(args.root, args.version, args.out_dir)
+    except OSError:
+        require_writable(args.out_dir or args.root, "--out-dir")
+        raise
 
 
 if __name__ == "__main__":
