@@ -29,9 +29,10 @@ def complete(cfg: Config) -> None:
         head.classes = classes
     grid = cfg.get("model", {}).get("grid")
     for split in SPLITS:
-        evaluator = cfg.get(f"{split}_evaluator")
-        if grid is not None and _type(evaluator) == "NuScenesBEVMetric":
-            evaluator.setdefault("grid", grid)
+        evaluators = cfg.get(f"{split}_evaluator") or []
+        for evaluator in [evaluators] if isinstance(evaluators, Mapping) else evaluators:
+            if grid is not None and _type(evaluator) == "NuScenesBEVMetric":
+                evaluator.setdefault("grid", grid)
 
 
 def check(cfg: Config) -> list[str]:

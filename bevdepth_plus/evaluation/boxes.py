@@ -79,9 +79,8 @@ def load_ground_truth(
         for index, instance in enumerate(info["instances"]):
             where = f"sample {info['token']}: instances[{index}]"
             name = _class_name(instance["bbox_label_3d"], names, where)
-            hit = min_lidar_points is None or is_hit(
-                instance.get("num_lidar_pts", -1), min_lidar_points
-            )
+            lidar_alone = num_points({**instance, "num_radar_pts": None}, where)
+            hit = min_lidar_points is None or is_hit(lidar_alone, min_lidar_points)
             if name in classes and hit:
                 boxes.append(_ground_truth_box(info, instance, name, where))
         truth.add_boxes(info["token"], boxes)
