@@ -20,3 +20,4 @@ model = dict(
         ),
     ),
 )
+train_dataloader = dict(dataset=dict(unknown_velocity="masked"))

@@ -10,7 +10,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(
-    dataset=dict(_delete_=True, type="CBGSDataset", dataset=_base_.train_dataloader.dataset)
+    dataset=dict(_delete_=True, type="BEVCBGSDataset", dataset=_base_.train_dataloader.dataset)
 )
 train_cfg = dict(max_epochs=20, val_interval=20)
 param_scheduler = [dict(type="MultiStepLR", by_epoch=True, milestones=[16, 19], gamma=0.1)]

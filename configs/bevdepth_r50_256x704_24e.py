@@ -9,3 +9,5 @@ _base_ = [
 
 # The stem keeps its ImageNet weights.
 model = dict(image_encoder=dict(backbone=dict(frozen_stages=0)))
+# The public code teaches objects seen in one key frame only to stand still.
+train_dataloader = dict(dataset=dict(unknown_velocity="zero"))

@@ -7,7 +7,7 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-data_root = "{{$BEVDEPTH_PLUS_SHARED:../shared}}/nuscenes_keyframe/"
+data_root = "{{$BEVDEPTH_PLUS_SHARED:../shared}}/nuscenes_keyframe"
 ann_file = "n015-2018-07-24-11-22-45+0800.pkl"
 num_steps = 400
 
@@ -35,7 +35,10 @@ train_dataloader = dict(
 val_dataloader = dict(num_workers=1, dataset=dataset)
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    ann_file=data_root + ann_file, class_range=51.2, classes_present_only=True, min_lidar_points=1
+    ann_file=f"{data_root}/{ann_file}",
+    class_range=_base_.model.grid.x[1],
+    classes_present_only=True,
+    min_lidar_points=1,
 )
 test_evaluator = val_evaluator
 

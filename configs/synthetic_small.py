@@ -7,7 +7,7 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-data_root = "data/synthetic/"
+data_root = "data/synthetic"
 image_size = (128, 352)
 cell = 0.8
 
@@ -51,7 +51,7 @@ val_dataloader = dict(
     dataset=dict(data_root=data_root, pipeline=dict(augment_images=dict(final_dim=image_size))),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+val_evaluator = dict(ann_file=data_root + "/bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator
 
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))

@@ -73,7 +73,7 @@ def test_batch_norm_learns_in_the_recipe_but_not_in_the_frozen_stem(name):
 def test_the_class_balanced_recipe_differs_where_its_name_says():
     config = load("bevdepth_r50_256x704_20e_cbgs_2key_da_ema")
     plain = load("bevdepth_r50_256x704_24e_2key")
-    assert config.train_dataloader.dataset.type == "CBGSDataset"
+    assert config.train_dataloader.dataset.type == "BEVCBGSDataset"
     assert config.train_dataloader.dataset.dataset == plain.train_dataloader.dataset
     assert config.val_dataloader == plain.val_dataloader
     assert config.train_cfg.max_epochs == 20

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.datasets.nuscenes_infos import LIDAR
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.writable import require_writable
 
 
 def main() -> int:
@@ -27,15 +29,23 @@ def main() -> int:
     parser.add_argument("--lidar-channel", default=LIDAR, help="default: %(default)s")
     args = parser.parse_args()
     try:
-        paths = create_info_files(
-            args.root, args.version, args.out_dir, lidar_channel=args.lidar_channel
-        )
+        paths = make(args)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for path in paths:
         print(path)
     return 0
+
+
+def make(args: argparse.Namespace) -> list[Path]:
+    try:
+        return create_info_files(
+            args.root, args.version, args.out_dir, lidar_channel=args.lidar_channel
+        )
+    except OSError:
+        require_writable(args.out_dir or args.root, "--out-dir")
+        raise
 
 
 if __name__ == "__main__":

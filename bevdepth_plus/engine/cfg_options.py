@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -21,6 +22,7 @@ from bevdepth_plus.errors import DataError
 READ = (
     *list(inspect.signature(Runner.__init__).parameters)[1:],
     *("runner_type", "custom_imports", "find_unused_parameters", "model_wrapper_cfg"),
+    *("sync_bn", "compile", "activation_checkpointing", "efficient_conv_bn_eval"),
 )
 _LOADER_KEYS = (*inspect.signature(DataLoader.__init__).parameters, "num_batch_per_epoch")
 _EVERYWHERE = ("type", "_scope_", "_delete_")
@@ -137,7 +139,7 @@ def _require_known(cfg: Config, key: str) -> None:
 
 def _require_accepted(node: Mapping, part: str, key: str, parent: str) -> None:
     """Whether what a dict of the config builds takes a setting that the config does not have."""
-    accepted = _LOADER_KEYS if parent.endswith("dataloader") else _accepted_names(node.get("type"))
+    accepted = _LOADER_KEYS if parent.endswith("dataloader") else accepted_names(node.get("type"))
     if accepted is None:
         near = get_close_matches(part, list(node), n=1, cutoff=0.8)
         if near:
@@ -146,7 +148,7 @@ def _require_accepted(node: Mapping, part: str, key: str, parent: str) -> None:
         raise _unknown(key, part, [*node, *accepted])
 
 
-def _accepted_names(type_name: Any) -> set[str] | None:
+def accepted_names(type_name: Any) -> set[str] | None:
     """Arguments of a registered class; None where they cannot be told."""
     built = _registered(type_name)
     if built is None:
@@ -171,8 +173,9 @@ def _registered(type_name: Any) -> Any:
         return type_name
     from mmdet3d import registry  # slow to import, and rarely needed
 
-    for name in registry.__all__:
-        found = getattr(registry, name).get(type_name)
+    registries = [r for r in vars(registry).values() if isinstance(r, Registry)]
+    for candidates in registries:
+        found = candidates.get(type_name)
         if found is not None:
             return found
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 import zipfile
@@ -11,8 +12,13 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 
+from bevdepth_plus.checkpoints import not_a_checkpoint
 from bevdepth_plus.compat import allow_mmengine_checkpoints, init_cpu_process_group
+from bevdepth_plus.engine.cfg_options import load_with_options
+from bevdepth_plus.engine.moved_options import refuse_moved
+from bevdepth_plus.engine.preflight import check, complete
 from bevdepth_plus.errors import DataError, TrainingError
 
 
@@ -28,21 +34,44 @@ def prepare_determinism() -> None:
 
 
 def load_config(
-    path: str, work_dir: str | None, cfg_options: dict | None, launcher: str = "none"
+    path: str,
+    work_dir: str | None,
+    cfg_options: dict | None,
+    launcher: str = "none",
+    split: str | None = None,
 ) -> Config:
-    """A config as mmdet3d's tools read it: file, then ``--cfg-options``, then the work dir.
+    """A config as the tools read it: file, then ``--cfg-options``, then the work dir.
+
+    What follows from other parts of the config is filled in (``preflight.complete``), and what
+    contradicts itself is refused.
+
+    Args:
+        path: config file.
+        work_dir: of the run; default: the config's, else ``work_dirs/CONFIG``.
+        cfg_options: settings to override.
+        launcher: the tool's ``--launcher``.
+        split: the split that the tool scores, ``val`` or ``test``; None: any.
 
     Raises:
-        DataError: the file does not exist or is not a config.
+        DataError: the file does not exist or is not a config, an option has no effect, or parts of
+            the config contradict each other.
     """
     if not Path(path).is_file():
         raise DataError(f"config {path} does not exist")
-    cfg = Config.fromfile(path)
-    if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+    options = cfg_options or {}
+    try:
+        cfg = load_with_options(path, options)
+    except (SyntaxError, OSError, KeyError, NameError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"config {path} cannot be read: {type(error).__name__}: {reason}") from None
+    refuse_moved(cfg.get("model", {}))
+    _require_read_here(options, split)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
     set_default_determinism(cfg)
+    complete(cfg)
+    for note in check(cfg):
+        print_log(note, logger="current", level=logging.WARNING)
     init_cpu_process_group(cfg, launcher)
     return cfg
 
@@ -57,6 +86,22 @@ def set_default_determinism(cfg: Config) -> None:
         cfg.randomness.setdefault("deterministic", not torch.cuda.is_available())
 
 
+def _require_read_here(options: dict, split: str | None) -> None:
+    """Refuse options of the split that this tool does not score, unless both are given."""
+    if split is None:
+        return
+    other = {"val": "test", "test": "val"}[split]
+    for key in options:
+        part, dot, rest = key.partition(".")
+        if part not in (f"{other}_dataloader", f"{other}_evaluator"):
+            continue
+        read = f"{split}{part.removeprefix(other)}{dot}{rest}"
+        if read not in options:
+            raise DataError(
+                f"--cfg-options {key} changes nothing here: {Path(sys.argv[0]).name} reads {read}"
+            )
+
+
 def load_weights_from(cfg: Config, checkpoint: str) -> None:
     """Have the runner start from a checkpoint of exactly this model.
 
@@ -66,7 +111,7 @@ def load_weights_from(cfg: Config, checkpoint: str) -> None:
     if not Path(checkpoint).is_file():
         raise DataError(f"checkpoint {checkpoint} does not exist")
     if not zipfile.is_zipfile(checkpoint):
-        raise DataError(f"checkpoint {checkpoint} is truncated or not a checkpoint; fetch it again")
+        raise DataError(not_a_checkpoint(checkpoint))
     cfg.load_from = checkpoint
     cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="MatchingCheckpointHook")]
 

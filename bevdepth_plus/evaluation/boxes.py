@@ -11,12 +11,11 @@ import numpy as np
 from nuscenes.eval.common.data_classes import EvalBoxes
 
 from bevdepth_plus.datasets.classes import CLASSES
-from bevdepth_plus.datasets.ground_truth import is_hit, num_points
+from bevdepth_plus.datasets.ground_truth import is_hit, num_points, velocity_of
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.nuscenes_format import global_quaternions, rotation_of_quaternion
 from bevdepth_plus.evaluation.rules import ScoringRules
 
-UNKNOWN = math.nan  # a velocity that nobody measured; the devkit leaves it out of its mean
 _LENGTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
 
 
@@ -80,9 +79,8 @@ def load_ground_truth(
         for index, instance in enumerate(info["instances"]):
             where = f"sample {info['token']}: instances[{index}]"
             name = _class_name(instance["bbox_label_3d"], names, where)
-            hit = min_lidar_points is None or is_hit(
-                instance.get("num_lidar_pts", -1), min_lidar_points
-            )
+            lidar_alone = num_points({**instance, "num_radar_pts": None}, where)
+            hit = min_lidar_points is None or is_hit(lidar_alone, min_lidar_points)
             if name in classes and hit:
                 boxes.append(_ground_truth_box(info, instance, name, where))
         truth.add_boxes(info["token"], boxes)
@@ -152,8 +150,8 @@ def _class_name(label: int, names: Mapping[int, str], where: str) -> str | None:
 def _ground_truth_box(
     info: Mapping[str, Any], instance: Mapping[str, Any], name: str, where: str
 ) -> ScoredBox:
-    numbers = instance.get("global_box") or _global_box(info, instance, where)
-    numbers = {**numbers, "velocity": ground_velocity(numbers.get("velocity"), where)}
+    box = instance.get("global_box")
+    numbers = _global_box(info, instance, where) if box is None else _with_velocity(box, where)
     numbers = {field: _numbers(numbers.get(field), field, where) for field in _LENGTHS}
     for field in ("translation", "size", "rotation"):
         if not np.isfinite(numbers[field]).all():
@@ -167,23 +165,14 @@ def _ground_truth_box(
         sample_token=info["token"],
         **numbers,
         ego_translation=_from_ego(info, numbers["translation"]),
-        num_pts=num_points(instance),
+        num_pts=num_points(instance, where),
         detection_name=name,
         attribute_name=instance.get("attribute") or "",
     )
 
 
-def ground_velocity(velocity: Sequence[float] | None, where: str) -> tuple[float, float]:
-    """The velocity of ground truth on the ground plane; NaN where it is unknown.
-
-    Raises:
-        DataError: it is neither absent nor two or three numbers.
-    """
-    if velocity is None:
-        return UNKNOWN, UNKNOWN
-    if len(velocity) not in (2, 3):
-        raise DataError(f"{where}: velocity must be (vx, vy) in m/s, got {velocity!r}; repair it")
-    return float(velocity[0]), float(velocity[1])
+def _with_velocity(box: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return {**box, "velocity": velocity_of({"bbox_3d": (), **box}, f"{where}.global_box")}
 
 
 def _global_box(info: Mapping[str, Any], instance: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -192,12 +181,11 @@ def _global_box(info: Mapping[str, Any], instance: Mapping[str, Any], where: str
     global_T_lidar = global_T_ego @ np.asarray(info["lidar_points"]["lidar2ego"], dtype=np.float64)
     x, y, z, length, width, height, yaw = instance["bbox_3d"][:7]
     rotation = global_T_lidar[:3, :3]
-    velocity = ground_velocity(instance.get("velocity"), where)
     return {
         "translation": rotation @ (x, y, z) + global_T_lidar[:3, 3],
         "size": (width, length, height),
         "rotation": global_quaternions(np.array([yaw]), rotation)[0],
-        "velocity": rotation[:2, :2] @ velocity,
+        "velocity": rotation[:2, :2] @ velocity_of(instance, where),
     }
 
 

@@ -163,6 +163,12 @@ class NuScenesBEVMetric(BaseMetric):
     def _check_ground_truth(self) -> None:
         """Refuse now what would fail after the evaluation, which may be hours away."""
         scoring_rules(self.classes, self.detection_options["class_range"], self._default_range())
+        for name, own in self.attributes.items():
+            if name not in self.classes or not {"moving", "resting"} <= set(own):
+                raise DataError(
+                    f"attributes of {name!r} must be dict(moving=..., resting=...) of one of the "
+                    f"classes {', '.join(self.classes)}, got {dict(own)}"
+                )
         content = read_info_file(self.ann_file)
         infos = self._require_ground_truth(content["data_list"])
         label_names = self._label_names(content["metainfo"])

@@ -28,6 +28,12 @@ class BEVGrid:
                     f"BEV grid axis {name} needs lower < upper and cell > 0, got "
                     f"{(lower, upper, cell)}"
                 )
+            cells = (upper - lower) / cell
+            if abs(cells - round(cells)) > 1e-3:
+                raise ValueError(
+                    f"BEV grid axis {name} from {lower} to {upper} m is {cells:.2f} cells of "
+                    f"{cell} m; choose limits a whole number of cells apart"
+                )
 
     @property
     def axes(self) -> tuple[Sequence[float], ...]:
@@ -78,3 +84,8 @@ class BEVGrid:
     def half_size(self) -> float:
         """Half of the longer side on the ground, metres."""
         return max(upper - lower for lower, upper, _ in (self.x, self.y)) / 2
+
+    @property
+    def reach(self) -> float:
+        """Distance of the farthest side from the vehicle, metres."""
+        return max(abs(limit) for axis in (self.x, self.y) for limit in axis[:2])

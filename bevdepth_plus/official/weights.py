@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -70,16 +71,30 @@ def read_official(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        if "Unsupported" in str(error):
+        if zipfile.is_zipfile(path) and "Unsupported" in str(error):
             raise DataError(
-                f"{path} holds more than weights and loading it could run code; where you trust "
-                "it, load it with weights_only=False and save its 'state_dict' alone"
+                f"{path} holds more than weights, and loading it could run code: it is not "
+                "loaded; ask its author for a file with the state_dict alone"
             ) from None
-        raise DataError(f"{path} is truncated or not a checkpoint; fetch it again") from None
+        raise DataError(not_a_checkpoint(path)) from None
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise DataError(f"{path} holds no state dict of a model")
     return dict(weights)
+
+
+def not_a_checkpoint(path: str | Path) -> str:
+    """What is wrong with a file that torch cannot load, one line."""
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return (
+            f"checkpoint {path} is a web page, not a checkpoint: the download gave a log-in or "
+            "error page; open its address in a browser and fetch the file itself"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        return f"checkpoint {path} is a Git LFS pointer, not the file; run git lfs pull"
+    return f"checkpoint {path} is truncated or not a checkpoint; fetch it again"
 
 
 def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
     Raises:
         DataError: a token is not in the data set.
     """
-    if len(wanted) == 1 and wanted[0].isdecimal():
+    if len(wanted) == 1 and _is_count(wanted[0], len(dataset)):
         count = min(int(wanted[0]), len(dataset))
         return [index * len(dataset) // count for index in range(count)]
     index_of = {dataset.get_data_info(i)["token"]: i for i in range(len(dataset))}
@@ -70,11 +70,16 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
     return [index_of[token] for token in wanted]
 
 
+def _is_count(wanted: str, size: int) -> bool:
+    """Whether a word is a number of samples; tokens may be numbers, too, as KITTI's 000123 are."""
+    return wanted.isdecimal() and not wanted.startswith("0") and int(wanted) <= size
+
+
 def scene_and_truth(dataset: BaseDataset, index: int, title: str) -> tuple[Scene, Boxes]:
     """The key frame of a sample and its ground truth."""
     info = dataset.get_data_info(index)
     loaders = [t for t in dataset.pipeline.transforms if isinstance(t, LoadLidarPoints)]
-    scene = load_scene(info, title, num_features=loaders[0].num_features if loaders else 5)
+    scene = load_scene(info, title, lidar=loaders[0] if loaders else None)
     truth = {
         "bboxes_3d": info["ann_info"]["gt_bboxes_3d"],
         "labels_3d": info["ann_info"]["gt_labels_3d"],

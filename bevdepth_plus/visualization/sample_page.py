@@ -16,6 +16,8 @@ from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
 from bevdepth_plus.visualization.scene import Boxes, Scene, hit_by_points
 
 FAR, NEAR = 54.0, 25.0  # metres shown to each side by the two views from above
+RING_STEPS = ((30, 10), (120, 20), (np.inf, 50))  # up to a reach, rings so far apart, metres
+ROW = 0.047  # height of a line of the caption, if they all fit
 
 
 def draw_sample(
@@ -26,6 +28,7 @@ def draw_sample(
     score_threshold: float = 0.3,
     classes: Sequence[str] = CLASSES,
     hide_unseen: bool = True,
+    far: float = FAR,
 ) -> Page:
     """Draw a sample.
 
@@ -35,6 +38,7 @@ def draw_sample(
         found: predictions with scores, or None; those below ``score_threshold`` are left out.
         classes: order of the counts in the caption.
         hide_unseen: leave out ground truth without a LiDAR point, which the scores ignore, too.
+        far: metres shown to each side by the wider view from above.
     """
     if truth is not None and hide_unseen and len(scene.points):
         truth = truth.select(hit_by_points(truth, scene.points))
@@ -51,7 +55,7 @@ def draw_sample(
     lefts = [style.GAP + i * (side + style.GAP) for i in range(3)]
     caption = page.panel(lefts[0], top, side, side, name="caption")
     _write_caption(caption, scene, truth, found, score_threshold, classes)
-    for left, reach, name in ((lefts[1], FAR, "bev"), (lefts[2], NEAR, "bev near")):
+    for left, reach, name in ((lefts[1], far, "bev"), (lefts[2], NEAR, "bev near")):
         axes = page.panel(left, top, side, side, name=name)
         draw_bev(
             axes,
@@ -59,7 +63,7 @@ def draw_sample(
             truth,
             found,
             reach=reach,
-            ring_step=20 if reach > 30 else 10,
+            ring_step=next(step for top, step in RING_STEPS if reach <= top),
             show_scores=reach <= 30,
         )
         write_corner(axes, f"from above, {reach:g} m to each side")
@@ -95,11 +99,13 @@ def _write_caption(
     )
     y += 0.08
     present = {name for _, _, boxes in columns for name in boxes.names}
-    for name in (name for name in classes if name in present):
+    ordered = [name for name in classes if name in present] + sorted(present - set(classes))
+    row = min(ROW, (0.97 - y) / max(len(ordered), 1))
+    for name in ordered:
         _write(axes, 0.06, y, name.replace("_", " "), style.TEXT)
         for x, colour, boxes in columns:
             _write(axes, x, y, str(boxes.names.count(name)), colour, align="right")
-        y += 0.047
+        y += row
 
 
 def _swatch(axes: Axes, y: float, colour: str, text: str, filled: bool) -> None:

@@ -1,4 +1,4 @@
-data_root = "data/nuscenes/"
+data_root = "data/nuscenes"
 image_size = (256, 704)
 camera_names = (
     "CAM_FRONT_LEFT",
@@ -65,5 +65,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="NuScenesBEVMetric", ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+val_evaluator = dict(type="NuScenesBEVMetric", ann_file=data_root + "/bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator

@@ -142,8 +142,9 @@ def test_every_released_experiment_has_its_config():
 def test_a_file_with_more_than_weights_is_refused(tmp_path):
     path = tmp_path / "more.pth"
     torch.save(dict(state_dict={}, hook=torch.nn.Identity()), path)
-    with pytest.raises(DataError, match="holds more than weights"):
+    with pytest.raises(DataError, match="holds more than weights, .* could run code") as error:
         read_official(path)
+    assert "weights_only" not in str(error.value)
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -152,3 +153,19 @@ def test_a_truncated_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(DataError, match="cut.pth is truncated"):
         read_official(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"<!DOCTYPE html><html>Sign in</html>", "is a web page, not a checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"not a checkpoint at all", "is truncated or not a checkpoint"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_and_no_unsafe_load_is_advised(tmp_path, content, complaint):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=complaint) as error:
+        read_official(path)
+    assert "weights_only" not in str(error.value)
