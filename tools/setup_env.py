@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bevdepth_plus.environment import ROOT, find_compiler, find_nvcc, python_problem
+from bevdepth_plus.files import write_json
 
 REQUIREMENTS = ROOT / "requirements"
 PACKAGES = ("build", "runtime", "dev")  # requirement files installed with their dependencies
@@ -316,7 +317,7 @@ class Stamps:
 
     def add(self, name: str, key: str) -> None:
         self.done[name] = key
-        self.file.write_text(json.dumps(self.done, indent=2) + "\n")
+        write_json(self.file, self.done, indent=2)
 
 
 def elapsed(started: float) -> str:
