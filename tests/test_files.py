@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +22,17 @@ with atomic_write(sys.argv[1]) as file:
 """
 
 
+def names(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
 def test_a_file_appears_whole_in_folders_that_are_made(tmp_path):
     path = tmp_path / "deep" / "deeper" / "weights.bin"
     with atomic_write(path) as file:
         file.write(b"all")
         assert not path.exists()
     assert path.read_bytes() == b"all"
-    assert list(path.parent.iterdir()) == [path]
+    assert names(path.parent) == [path.name]
 
 
 def test_an_error_while_writing_leaves_the_earlier_file_and_nothing_else(tmp_path):
@@ -39,7 +42,7 @@ def test_an_error_while_writing_leaves_the_earlier_file_and_nothing_else(tmp_pat
         file.write("ne")
         raise RuntimeError("disk full")
     assert path.read_text() == "earlier"
-    assert list(tmp_path.iterdir()) == [path]
+    assert names(tmp_path) == [path.name]
 
 
 def test_a_process_that_is_killed_while_writing_leaves_the_earlier_file(tmp_path):
@@ -79,8 +82,8 @@ def test_a_folder_replaces_the_earlier_one_as_a_whole(tmp_path):
     for name in ("first.json", "second.json"):
         with atomic_folder(path) as fresh:
             (fresh / name).write_text("[]")
-    assert [file.name for file in path.iterdir()] == ["second.json"]
-    assert list(tmp_path.iterdir()) == [path]
+    assert names(path) == ["second.json"]
+    assert names(tmp_path) == [path.name]
 
 
 def test_an_error_while_filling_a_folder_leaves_the_earlier_one(tmp_path):
@@ -90,8 +93,8 @@ def test_an_error_while_filling_a_folder_leaves_the_earlier_one(tmp_path):
     with pytest.raises(RuntimeError), atomic_folder(path) as fresh:
         (fresh / "half.json").write_text("[")
         raise RuntimeError
-    assert [file.name for file in path.iterdir()] == ["scene.json"]
-    assert list(tmp_path.iterdir()) == [path]
+    assert names(path) == ["scene.json"]
+    assert names(tmp_path) == [path.name]
 
 
 def test_a_folder_that_cannot_take_its_place_leaves_the_earlier_one(tmp_path):
@@ -100,8 +103,8 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_earlier_one(tmp_path):
     (path / "scene.json").write_text("[]")
     with pytest.raises(FileNotFoundError), atomic_folder(path) as fresh:
         fresh.rmdir()
-    assert [file.name for file in path.iterdir()] == ["scene.json"]
-    assert os.listdir(tmp_path) == ["v1.0-mini"]
+    assert names(path) == ["scene.json"]
+    assert names(tmp_path) == ["v1.0-mini"]
 
 
 def test_what_a_killed_run_left_does_not_get_into_the_next_folder(tmp_path):
@@ -109,8 +112,8 @@ def test_what_a_killed_run_left_does_not_get_into_the_next_folder(tmp_path):
     (tmp_path / ".v1.0-mini.tmp" / "half.json").write_text("[")
     with atomic_folder(tmp_path / "v1.0-mini") as fresh:
         (fresh / "scene.json").write_text("[]")
-    assert os.listdir(tmp_path) == ["v1.0-mini"]
-    assert os.listdir(tmp_path / "v1.0-mini") == ["scene.json"]
+    assert names(tmp_path) == ["v1.0-mini"]
+    assert names(tmp_path / "v1.0-mini") == ["scene.json"]
 
 
 def test_a_run_that_was_killed_between_the_two_renames_has_lost_nothing(tmp_path):
@@ -118,5 +121,5 @@ def test_a_run_that_was_killed_between_the_two_renames_has_lost_nothing(tmp_path
     (tmp_path / ".v1.0-mini.old" / "scene.json").write_text("[]")
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "v1.0-mini"):
         raise RuntimeError
-    assert os.listdir(tmp_path) == ["v1.0-mini"]
-    assert os.listdir(tmp_path / "v1.0-mini") == ["scene.json"]
+    assert names(tmp_path) == ["v1.0-mini"]
+    assert names(tmp_path / "v1.0-mini") == ["scene.json"]
