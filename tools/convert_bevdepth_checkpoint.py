@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_write
 from bevdepth_plus.official.models import OFFICIAL_MODELS
 from bevdepth_plus.official.weights import load_official, read_official
 
@@ -54,11 +55,12 @@ def main() -> None:
         load_official(model, weights)
     except (ValueError, TypeError, KeyError) as error:  # the latter two: settings of a module
         raise DataError(f"{args.src}: {' '.join(str(error).split())}") from None
-    args.dst.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(converted_from=args.src.name)
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), args.dst)
+    with atomic_write(args.dst) as file:
+        torch.save(dict(state_dict=model.state_dict(), meta=meta), file)
     config_path = args.dst.with_suffix(".py")
-    run_config(config, BASE_CONFIG).dump(config_path)
+    with atomic_write(config_path, "w") as file:
+        file.write(run_config(config, BASE_CONFIG).pretty_text)
     count = sum(parameter.numel() for parameter in model.parameters())
     frames = config["temporal"]["num_frames"]
     print(f"{args.dst}: {len(weights)} entries, {count:,} parameters, {frames} frames")

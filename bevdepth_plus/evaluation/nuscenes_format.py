@@ -111,7 +111,7 @@ def global_quaternions(
     if len(yaw) == 0:
         return np.zeros((0, 4))
     # scipy returns (x, y, z, w) and makes a slightly skewed float32 matrix a rotation again.
-    turned = Rotation.from_matrix(rotation) * Rotation.from_euler("z", yaw)
+    turned = Rotation.from_matrix(rotation) * Rotation.from_euler("z", yaw[:, None])
     return np.roll(turned.as_quat(), 1, axis=-1)
 
 

@@ -18,6 +18,7 @@ Depth that is steady need not be right: constant depth flickers little. Report t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ TemporalMetrics = dict[str, float | int | None]
 
 _SUMS = ("pairs", "order_agreement", "pixels", "warped_diff", "warped_rel")
 _SUMS += ("points", "flicker", "flicker_rel")
-_COUNT_OF = {name: "pixels" for name in ("warped_diff", "warped_rel")}
-_COUNT_OF |= {name: "points" for name in ("flicker", "flicker_rel")} | {"order_agreement": "pairs"}
+_COUNT_OF = dict.fromkeys(("warped_diff", "warped_rel"), "pixels")
+_COUNT_OF |= dict.fromkeys(("flicker", "flicker_rel"), "points") | {"order_agreement": "pairs"}
 
 
 def depth_over_time(
@@ -184,7 +185,7 @@ class TemporalDepthSums:
     ) -> np.ndarray:
         neighbours = [
             np.concatenate([self._order(newer, older, true), _differences(newer, older, true)])
-            for newer, older in zip(depths, depths[1:], strict=False)
+            for newer, older in pairwise(depths)
         ]
         return np.concatenate([np.sum([np.zeros(5), *neighbours], axis=0), _flicker(depths, true)])
 

@@ -85,7 +85,7 @@ def read_official(path: Path) -> dict[str, Tensor]:
 
 def not_a_checkpoint(path: str | Path) -> str:
     """What is wrong with a file that torch cannot load, one line."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.files import atomic_folder
 from bevdepth_plus.synthetic.keyframe import GROUND_TEXEL, Studio, token
 from bevdepth_plus.synthetic.lane_marks import lane_marks
 from bevdepth_plus.synthetic.road import Road
@@ -104,19 +103,9 @@ def write_tables(
         }
         for c in channels
     ]
-    target, fresh = out / version, out / f".{version}.tmp"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    for key, rows in tables.items():
-        (fresh / f"{key}.json").write_text(json.dumps(rows, indent=0))
-    if target.exists():
-        old = out / f".{version}.old"
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(target, old)
-        os.rename(fresh, target)
-        shutil.rmtree(old)
-    else:
-        os.rename(fresh, target)
+    with atomic_folder(out / version) as fresh:
+        for key, rows in tables.items():
+            (fresh / f"{key}.json").write_text(json.dumps(rows, indent=0))
 
 
 def _chained(rows: list[dict]) -> list[dict]:

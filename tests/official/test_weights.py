@@ -120,14 +120,14 @@ def test_weights_that_do_not_fit_are_refused_by_name(change):
 
 
 def test_a_weight_of_another_model_is_named():
-    with pytest.raises(ValueError, match="'backbone.conv1.weight' is not known"):
+    with pytest.raises(ValueError, match=r"'backbone\.conv1\.weight' is not known"):
         convert_state_dict({"backbone.conv1.weight": torch.zeros(1)})
 
 
 def test_a_cell_that_targets_do_not_share_is_refused():
     backbone_conf, head_conf = official_confs(**SMALL)
     head_conf["train_cfg"]["out_size_factor"] = 4
-    with pytest.raises(ValueError, match="cells of 3.2 m, head_conf's train_cfg .* with 0.8 m"):
+    with pytest.raises(ValueError, match=r"cells of 3\.2 m, head_conf's train_cfg .* with 0\.8 m"):
         convert_confs(backbone_conf, head_conf)
 
 
@@ -151,7 +151,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "cut.pth"
     torch.save(dict(weight=torch.zeros(1000)), path)
     path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(DataError, match="cut.pth is truncated"):
+    with pytest.raises(DataError, match=r"cut\.pth is truncated"):
         read_official(path)
 
 

@@ -65,7 +65,7 @@ def test_its_map_appears_beside_the_others(toy_config, make_batch):
 def test_it_shifts_the_bins_as_bayes_rule_says(toy_config, make_batch):
     model = build(toy_config).eval()
     batch = model.data_preprocessor(make_batch())
-    images, rig = model._inputs(batch["inputs"], batch["data_samples"])  # noqa: SLF001
+    images, rig = model._inputs(batch["inputs"], batch["data_samples"])
     with torch.no_grad():
         found = model.perceive(images[:, 0], rig.moment(0))
     shift = -(10 - model.depth.bins.centres()[:, None, None]).abs()
@@ -79,7 +79,7 @@ def test_two_priors_add_up(toy_config, make_batch):
     config["depth"]["priors"]["again"] = dict(type="ToyPrior")
     model = build(config).eval()
     batch = model.data_preprocessor(make_batch())
-    images, rig = model._inputs(batch["inputs"], batch["data_samples"])  # noqa: SLF001
+    images, rig = model._inputs(batch["inputs"], batch["data_samples"])
     with torch.no_grad():
         found = model.perceive(images[:, 0], rig.moment(0))
     shift = -2 * (10 - model.depth.bins.centres()[:, None, None]).abs()

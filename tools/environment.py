@@ -1,5 +1,7 @@
 """What is installed here, whether it fits together, and what to do where it does not.
 
+Shared by `setup_env.py` and `doctor.py`, which do their work before the plugin can be imported.
+
 Needs the standard library alone, so that it runs (and says so) where nothing is installed.
 Everything else is imported in a child process: a module built against another torch may take the
 interpreter down with it, and that too is an answer.
@@ -17,18 +19,19 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PYTHON_VERSIONS = ((3, 10), (3, 12))  # first and last that mmdet3d 1.4 and the pins serve
+PYTHON_VERSIONS = ((3, 10), (3, 12))  # first and last that mmdet3d 1.4 and the lock serve
 
-# distribution -> (lowest, first too new): what mmdet3d 1.4.0 asserts, and what the devkit caps
+# distribution -> (lowest, first too new): what mmdet3d 1.4.0 asserts; requirements/ has the rest
 SUPPORTED = {
     "torch": ("2.6", None),
-    "numpy": ("1.22", "2"),
+    "numpy": ("1.26", "3"),
     "mmengine": ("0.10", "1"),
     "mmcv": ("2.0", "2.2"),
     "mmdet": ("3.0", "3.4"),
@@ -115,10 +118,8 @@ def python_headers_present() -> bool:
 def probe() -> None:
     """Prints, a JSON line at a time, what is installed in this interpreter and what imports."""
     for name in (*SUPPORTED, "opencv-python"):
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             _emit(versions={name: importlib.metadata.version(name)})
-        except importlib.metadata.PackageNotFoundError:
-            pass
     for name in IMPORTS:
         _emit(begin=name)
         try:
@@ -153,10 +154,8 @@ def inspect_environment(python: str = sys.executable) -> dict[str, Any]:
         nvcc_release=nvcc_release(nvcc) if nvcc else None,
         headers=python_headers_present(),
     )
-    code = "from bevdepth_plus.environment import probe; probe()"
-    child = subprocess.run(
-        [python, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [python, "-W", "ignore", "-c", "from tools.environment import probe; probe()"]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     last = None
     for line in child.stdout.splitlines():
         if not line.startswith("{"):
