@@ -22,6 +22,7 @@ from bevdepth_plus.datasets.sample_record import Record, link_frames, parse_samp
 from bevdepth_plus.datasets.trainable import require_trainable
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.boxes import transform_boxes
+from bevdepth_plus.mmdet3d_boxes import to_mmdet3d
 
 
 @DATASETS.register_module()
@@ -138,7 +139,7 @@ class NuScenesBEVDataset(BaseDataset):
         keep = self._used(labels, info.pop("num_points"))
         in_ego = transform_boxes(torch.from_numpy(boxes[keep]), torch.from_numpy(info["lidar2ego"]))
         info["ann_info"] = {
-            "gt_bboxes_3d": LiDARInstance3DBoxes(in_ego, box_dim=9, origin=(0.5, 0.5, 0.5)),
+            "gt_bboxes_3d": to_mmdet3d(in_ego),
             "gt_labels_3d": labels[keep],
         }
         return info

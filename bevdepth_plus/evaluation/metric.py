@@ -23,9 +23,11 @@ from bevdepth_plus.evaluation.detection import evaluate_detections
 from bevdepth_plus.evaluation.notes import notes_on
 from bevdepth_plus.evaluation.nuscenes_format import MAX_BOXES_PER_SAMPLE, results_from_boxes
 from bevdepth_plus.evaluation.rules import scoring_rules
+from bevdepth_plus.evaluation.segmentation import LayerSums
 from bevdepth_plus.evaluation.submission import write_json_atomically, write_submission
-from bevdepth_plus.evaluation.tables import depth_table, detection_table
+from bevdepth_plus.evaluation.tables import depth_table, detection_table, map_table
 from bevdepth_plus.geometry.bev_grid import BEVGrid
+from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
 _LOG_NAMES = {
     "trans_err": "mATE",
@@ -108,7 +110,8 @@ class NuScenesBEVMetric(BaseMetric):
         """Keep each sample's best boxes and the sums of its depths' errors, on the CPU.
 
         Depth is scored where a sample has ``gt_depth`` [N, H, W] (metres, 0 = unknown) and
-        ``pred_depths``, a dict of maps of that shape: ``bin``, ``metric``, ``fused``, ...
+        ``pred_depths``, a dict of maps of that shape: ``bin``, ``metric``, ``fused``, ...; map
+        layers where it has ``gt_map`` and ``pred_map`` [L, Y, X].
         """
         for sample in data_samples:
             token = _entry(sample, "token", "a sample")
@@ -118,6 +121,7 @@ class NuScenesBEVMetric(BaseMetric):
                     "token": token,
                     **_best_boxes(found, token),
                     "depth": self._depth_sums(sample),
+                    "map": _layer_sums(sample),
                     "cameras": _working_cameras(sample),
                 }
             )
@@ -146,6 +150,7 @@ class NuScenesBEVMetric(BaseMetric):
             **self.detection_options,
         )
         report["depth"] = self._depth_report(results)
+        report["map"] = _map_report(results)
         cameras = {result["token"]: result["cameras"] for result in results}
         report["notes"] = notes_on(
             report, infos, content, options=self.detection_options, cameras=cameras, grid=self.grid
@@ -245,6 +250,7 @@ class NuScenesBEVMetric(BaseMetric):
     def _show(self, report: Mapping[str, Any]) -> None:
         parts = [detection_table(report)]
         parts += [depth_table(name, depth) for name, depth in (report["depth"] or {}).items()]
+        parts += [map_table(report["map"])] if report["map"] else []
         parts += [f"Note: {note}" for note in report["notes"]]
         print_log("\n" + "\n\n".join(parts), logger="current")
 
@@ -255,14 +261,29 @@ def _working_cameras(sample: Mapping[str, Any]) -> list[str]:
     return [name for name, works_now in zip(names, works, strict=True) if works_now]
 
 
+def _layer_sums(sample: Mapping[str, Any]) -> LayerSums | None:
+    if "gt_map" not in sample or "pred_map" not in sample:
+        return None
+    sums = LayerSums()
+    sums.update(_on_cpu(sample["pred_map"]), sample["gt_map"].cpu().numpy(), sample["map_layers"])
+    return sums
+
+
+def _map_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    total = LayerSums()
+    for result in results:
+        if result["map"] is not None:
+            total.merge(result["map"])
+    return total.compute() or None
+
+
 def _best_boxes(found: Any, token: str) -> dict[str, np.ndarray]:
     """Boxes ``[M, 7 or 9]`` by gravity centre, scores and labels of the best ``M <= 500``."""
     where = f"sample {token}: pred_instances_3d"
     boxes = _entry(found, "bboxes_3d", where)
     scores = _on_cpu(_entry(found, "scores_3d", where))
     labels = _entry(found, "labels_3d", where).cpu().numpy()
-    # LiDARInstance3DBoxes keep the bottom centre in their tensor.
-    numbers = np.concatenate([_on_cpu(boxes.gravity_center), _on_cpu(boxes.tensor[:, 3:])], axis=1)
+    numbers = _on_cpu(from_mmdet3d(boxes))
     best = np.argsort(-scores, kind="stable")[:MAX_BOXES_PER_SAMPLE]
     return {"boxes": numbers[best], "scores": scores[best], "labels": labels[best]}
 
@@ -287,4 +308,5 @@ def _flatten(report: Mapping[str, Any]) -> dict[str, float]:
     flat |= {f"AP/{name}": scores["ap"] for name, scores in report["per_class"].items()}
     for depth, scores in (report["depth"] or {}).items():
         flat |= {f"depth/{depth}/{k}": v for k, v in scores["overall"].items() if k != "count"}
+    flat |= {f"IoU/{name}": scores["iou"] for name, scores in (report["map"] or {}).items()}
     return {name: value for name, value in flat.items() if value is not None}

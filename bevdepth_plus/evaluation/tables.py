@@ -75,6 +75,12 @@ def temporal_depth_table(name: str, depth: Mapping[str, Any]) -> str:
     return _grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
 
 
+def map_table(layers: Mapping[str, Any]) -> str:
+    """One row a layer of the map; ``layers`` as of ``LayerSums.compute``."""
+    rows = [[name, str(each["cells"]), _number(each["iou"])] for name, each in layers.items()]
+    return _grid([["map layer", "cells", "IoU"], *rows], rules=(1,))
+
+
 def _grid(rows: Sequence[Sequence[str]], rules: Sequence[int]) -> str:
     """Columns aligned, the first to the left; a rule above each row index in ``rules``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

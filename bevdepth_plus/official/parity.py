@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional
@@ -20,6 +20,7 @@ from torch.nn import functional
 import bevdepth_plus.models  # noqa: F401
 from bevdepth_plus.geometry.cameras import CameraRig
 from bevdepth_plus.geometry.z_buffer import nearest_depth
+from bevdepth_plus.mmdet3d_boxes import to_mmdet3d
 from bevdepth_plus.models.depth.depth_net import camera_parameters
 from bevdepth_plus.official.config import model_config
 from bevdepth_plus.official.weights import load_official
@@ -135,7 +136,7 @@ def official_rig(inputs: Mapping[str, Tensor]) -> CameraRig:
 
 def _samples(inputs: Mapping[str, Tensor]) -> Iterator[Det3DDataSample]:
     for index in range(len(inputs["img"])):
-        boxes = LiDARInstance3DBoxes(inputs[f"gt_boxes.{index}"], box_dim=9, origin=(0.5, 0.5, 0.5))
+        boxes = to_mmdet3d(inputs[f"gt_boxes.{index}"])
         sample = Det3DDataSample()
         sample.gt_instances_3d = InstanceData(
             bboxes_3d=boxes, labels_3d=inputs[f"gt_labels.{index}"]

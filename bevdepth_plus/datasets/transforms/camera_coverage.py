@@ -12,6 +12,7 @@ from bevdepth_plus.geometry.boxes import box_corners
 from bevdepth_plus.geometry.cameras import project_from_ego
 from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 from bevdepth_plus.geometry.rigid import transform_points
+from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
 
 @TRANSFORMS.register_module()
@@ -38,8 +39,8 @@ class DropUncoveredBoxes(BaseTransform):
         boxes = ann_info["gt_bboxes_3d"]
         points = boxes.gravity_center[:, None].double()  # [M, P, 3], augmented ego
         if self.keep == "part":
-            by_gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).double()
-            points = torch.cat([points, box_corners(by_gravity)], dim=1)
+            corners = box_corners(from_mmdet3d(boxes).double())
+            points = torch.cat([points, corners], dim=1)
         covered = covered_points(points.flatten(0, 1), results)
         stay = covered.reshape(len(boxes), points.shape[1]).any(axis=1)
         ann_info["gt_bboxes_3d"] = boxes[torch.from_numpy(stay)]
