@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
 from bevdepth_plus.geometry.horizon import horizon_row
 
 INTRINSICS = torch.tensor([[1200.0, 0, 810], [0, 1250, 480], [0, 0, 1]], dtype=torch.float64)
@@ -36,7 +36,7 @@ def test_points_far_away_at_the_cameras_height_are_seen_on_it(angles):
     pose = camera(*angles)
     ahead = pose[:3, 2] * torch.tensor([1.0, 1, 0])  # level, where the camera looks
     point = pose[:3, 3] + 1e7 * ahead / ahead.norm()
-    pixel, depth = project(point[None], pose, INTRINSICS)
+    pixel, depth = project_from_ego(point[None], pose, INTRINSICS)
     assert depth > 0
     assert horizon_row(INTRINSICS, pose, pixel[0, 0]).item() == pytest.approx(
         pixel[0, 1].item(), abs=1e-2

@@ -12,9 +12,9 @@ from mmengine.structures import InstanceData
 
 from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.models.flip_average import undo_mirror
+from bevdepth_plus.models.heads.center_maps import undo_mirror
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 BARRIER = CLASSES.index("barrier")
 BARRIER_TASK = 3
 
