@@ -17,7 +17,12 @@ import torch
 
 from bevdepth_plus_ops import bev_pool_reference, frustum_cells
 from bevdepth_plus_ops.native import MISSING_REASON
-from bevdepth_plus_ops.testing import PoolCase, assert_matches_reference, random_case
+from bevdepth_plus_ops.testing import (
+    PoolCase,
+    assert_matches_reference,
+    gradients,
+    random_case,
+)
 
 OPS = Path(__file__).resolve().parent.parent
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
@@ -54,18 +59,19 @@ def emulated_pool(kernels: ctypes.CDLL, planned: bool):
         @staticmethod
         def forward(ctx, depth, context, cells, bev_size):
             ctx.case = PoolCase(depth.contiguous(), context.contiguous(), cells, bev_size)
-            offsets, runs = (None, None)
-            if planned:
-                make_plan = torch.ops.bevdepth_plus_ops.bev_pool_plan
-                offsets, runs, _, _ = make_plan(cells, *bev_size, by_cell=True)
             out = torch.full(
                 (depth.shape[0], context.shape[2], *bev_size), float("nan"), dtype=depth.dtype
             )
-            kernels.emulate_forward(
-                DTYPES[depth.dtype], sizes(ctx.case), pointer(ctx.case.depth),
-                pointer(ctx.case.context), pointer(cells), pointer(offsets), pointer(runs),
-                pointer(out),
-            )  # fmt: skip
+            inputs = (DTYPES[depth.dtype], sizes(ctx.case), *map(pointer, ctx.case.arguments[:2]))
+            if planned:
+                make_plan = torch.ops.bevdepth_plus_ops.bev_pool_plan
+                offsets, runs, column_offsets, _ = make_plan(cells, *bev_size, for_gpu=True)
+                kernels.emulate_planned_forward(
+                    *inputs, pointer(offsets), pointer(runs), ctypes.c_int64(len(runs)),
+                    pointer(column_offsets), pointer(out),
+                )  # fmt: skip
+            else:
+                kernels.emulate_forward(*inputs, pointer(cells), pointer(out))
             return out
 
         @staticmethod
@@ -91,6 +97,8 @@ SHAPES = {
     "many channels": dict(channels=150, batch=1, cameras=1),
     "one channel": dict(channels=1),
     "nothing inside": dict(cells="none"),
+    "rows above a tile": dict(height=37, width=11, cells="columns", channels=6),
+    "runs above a batch": dict(bins=30, height=3, width=10, batch=1, cameras=1),
 }
 
 
@@ -106,12 +114,39 @@ def test_emulated_cuda_kernels_match_the_reference(kernels, shape, dtype, planne
     assert_matches_reference(emulated_pool(kernels, planned), case)
 
 
-def test_emulated_cuda_kernels_keep_hostile_cells_outside(kernels):
+@pytest.mark.parametrize("planned", [False, True])
+def test_emulated_cuda_kernels_keep_hostile_cells_outside(kernels, planned):
+    if planned and MISSING_REASON is not None:
+        pytest.skip("the compiled library is not in use")
     case = random_case(bins=6, width=9)
     values = torch.tensor([-(2**31), 2**31 - 1, -2, 54, 55, 0, 53], dtype=torch.int32)
     case.cells = values[torch.arange(case.cells.numel()) % 7].view(case.cells.shape)
-    out = emulated_pool(kernels, False)(*case.arguments)
+    out = emulated_pool(kernels, planned)(*case.arguments)
     torch.testing.assert_close(out, bev_pool_reference(*case.arguments))
+
+
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_emulated_cuda_kernels_let_no_value_of_unused_points_leak(kernels, value, planned):
+    if planned and MISSING_REASON is not None:
+        pytest.skip("the compiled library is not in use")
+    case = random_case(cells="columns", height=5, width=9)
+    case.cells[..., 3] = -1  # pixels without any use, beside used ones
+    case.cells[..., 2, :] = -1  # and between rows of used ones
+    unused = (case.cells < 0) | (case.cells >= case.bev_size[0] * case.bev_size[1])
+    dead_pixel = unused.all(dim=2, keepdim=True).expand_as(case.context)
+    poisoned = PoolCase(
+        case.depth.masked_fill(unused, value),
+        case.context.masked_fill(dead_pixel, value),
+        case.cells,
+        case.bev_size,
+    )
+    grad = torch.ones(2, 20, *case.bev_size)
+    pool = emulated_pool(kernels, planned)
+    for got, expected in zip(
+        gradients(pool, poisoned, grad), gradients(pool, case, grad), strict=True
+    ):
+        assert torch.equal(got, expected)
 
 
 @pytest.mark.parametrize("truncate", [False, True])

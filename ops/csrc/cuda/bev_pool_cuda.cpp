@@ -69,49 +69,87 @@ OwnedRows context_rows(const Tensor& context, cudaStream_t stream) {
                      nchw.channel_stride, stream);
 }
 
+// The points sorted by cell, and where each cell's begin.
+struct PointOrder {
+  Tensor points;   // [points] int64
+  Tensor offsets;  // [items * grid + 1] int32
+};
+
+PointOrder sort_points(const Tensor& cells, int64_t grid, cudaStream_t stream) {
+  const int64_t items = cells.size(0), points = cells.numel();
+  Tensor keys = at::empty({points}, cells.options());
+  launch_cell_keys(cells.const_data_ptr<int32_t>(), items, points / items, grid,
+                   keys.data_ptr<int32_t>(), stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  // Stable, so that a cell's points keep one order and two runs add up alike.
+  PointOrder order;
+  std::tie(keys, order.points) = at::sort(keys, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  order.offsets = at::empty({items * grid + 1}, cells.options());
+  launch_offsets(keys.const_data_ptr<int32_t>(), points, items * grid,
+                 order.offsets.data_ptr<int32_t>(), stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return order;
+}
+
+// The sum of each run, [R, padded channels], in the order of cells.
+Tensor run_sums(const DepthLayout& depth, const FeatureRows& context, const Tensor& cells,
+                const Tensor& column_offsets, const Tensor& runs, int64_t padded_channels,
+                cudaStream_t stream) {
+  const at::TensorOptions options = depth.tensor.options();
+  const bool is_double = depth.tensor.scalar_type() == at::kDouble;
+  Tensor sums = at::empty({runs.size(0), padded_channels},
+                          options.dtype(is_double ? at::kDouble : at::kFloat));
+  launch_columns(cuda_dtype_of(depth.tensor),
+                 {depth.tensor.const_data_ptr(), depth.image_stride, context,
+                  column_offsets.const_data_ptr<int32_t>(),
+                  reinterpret_cast<const Run*>(runs.const_data_ptr<int32_t>()),
+                  cells.size(0) * cells.size(1), cells.size(2), cells.size(3), cells.size(4),
+                  padded_channels, sums.data_ptr()},
+                 stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return sums;
+}
+
 Tensor bev_pool_cuda(const Tensor& depth_in, const Tensor& context, const Tensor& cells_in,
                      const std::optional<Tensor>& planned_offsets,
-                     const std::optional<Tensor>& planned_runs, const std::optional<Tensor>&,
+                     const std::optional<Tensor>& planned_runs,
+                     const std::optional<Tensor>& planned_column_offsets,
                      const std::optional<Tensor>&, int64_t bev_y, int64_t bev_x) {
   check_pool(depth_in, context, cells_in, bev_y, bev_x);
   const c10::cuda::CUDAGuard guard(depth_in.device());
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
   const DepthLayout depth(depth_in);
-  const int64_t items = cells_in.size(0), points = cells_in.numel(), grid = bev_y * bev_x;
+  const int64_t items = cells_in.size(0), grid = bev_y * bev_x;
   Tensor bev = at::empty({items, context.size(2), bev_y, bev_x}, depth_in.options());
   if (bev.numel() == 0) return bev;
-  if (points == 0) return bev.zero_();
+  if (cells_in.numel() == 0) return bev.zero_();
 
-  Tensor offsets, runs, order;
-  if (planned_offsets.has_value() && planned_runs.has_value()) {
-    check_runs(*planned_offsets, *planned_runs, items * grid, cells_in, "offsets", "runs");
-    offsets = planned_offsets->contiguous();
-    runs = planned_runs->contiguous();
-    if (runs.numel() == 0) return bev.zero_();
-  } else {
-    const Tensor cells = cells_in.contiguous();
-    Tensor keys = at::empty({points}, cells.options());
-    launch_cell_keys(cells.const_data_ptr<int32_t>(), items, points / items, grid,
-                     keys.data_ptr<int32_t>(), stream);
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-    // Stable, so that a cell's points keep one order and two runs add up alike.
-    std::tie(keys, order) = at::sort(keys, /*stable=*/true, /*dim=*/0, /*descending=*/false);
-    offsets = at::empty({items * grid + 1}, cells.options());
-    launch_offsets(keys.const_data_ptr<int32_t>(), points, items * grid,
-                   offsets.data_ptr<int32_t>(), stream);
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-  }
   const CudaDtype dtype = cuda_dtype_of(depth_in);
   const OwnedRows features = context_rows(context, stream);
-  launch_forward(
-      dtype,
-      {depth.tensor.const_data_ptr(), depth.image_stride, features.rows,
-       offsets.const_data_ptr<int32_t>(),
-       runs.defined() ? reinterpret_cast<const Run*>(runs.const_data_ptr<int32_t>()) : nullptr,
-       order.defined() ? order.const_data_ptr<int64_t>() : nullptr, items, cells_in.size(2),
-       cells_in.size(3), cells_in.size(4), context.size(2), padded(context.size(2), dtype), grid,
-       bev.data_ptr()},
-      stream);
+  CellParams cell_params{nullptr, items, context.size(2), padded(context.size(2), dtype), grid,
+                         bev.data_ptr()};
+  if (planned_offsets.has_value() && planned_runs.has_value() &&
+      planned_column_offsets.has_value()) {
+    const int64_t row_tiles = (cells_in.size(3) + kRowTile - 1) / kRowTile;
+    const int64_t columns = items * cells_in.size(1) * cells_in.size(4) * row_tiles;
+    check_runs(*planned_offsets, *planned_runs, items * grid, cells_in, "offsets", "runs");
+    check_runs(*planned_column_offsets, *planned_runs, columns, cells_in, "column_offsets", "runs");
+    const Tensor offsets = planned_offsets->contiguous(), runs = planned_runs->contiguous();
+    const Tensor column_offsets = planned_column_offsets->contiguous();
+    if (runs.numel() == 0) return bev.zero_();
+    const Tensor sums = run_sums(depth, features.rows, cells_in, column_offsets, runs,
+                                 cell_params.padded_channels, stream);
+    cell_params.offsets = offsets.const_data_ptr<int32_t>();
+    launch_pool_run_sums(dtype, cell_params, sums.const_data_ptr(), stream);
+  } else {
+    const PointOrder order = sort_points(cells_in.contiguous(), grid, stream);
+    cell_params.offsets = order.offsets.const_data_ptr<int32_t>();
+    launch_pool_points(dtype, cell_params,
+                       {depth.tensor.const_data_ptr(), depth.image_stride, features.rows,
+                        order.points.const_data_ptr<int64_t>(), cells_in.size(2),
+                        cells_in.size(3), cells_in.size(4)},
+                       stream);
+  }
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return bev;
 }

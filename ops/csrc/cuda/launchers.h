@@ -35,15 +35,30 @@ struct FeatureRows {
   int64_t image_stride, row_stride;
 };
 
-struct ForwardParams {
+// The sums of a plan's runs, by image column and row tile.
+struct ColumnParams {
   const void* depth;
   int64_t depth_image_stride;
   FeatureRows context;
-  const int32_t* offsets;        // [items * grid + 1]
-  const Run* runs;               // a plan's runs, or null
-  const int64_t* sorted_points;  // else the points sorted by cell
-  int64_t items, bins, height, width, channels, padded_channels, grid;
+  const int32_t* offsets;  // [images * W * row tiles + 1] first run of each
+  const Run* runs;         // a run's `cell` is the row of `sums` that its sum goes to
+  int64_t images, bins, height, width, padded_channels;
+  void* sums;  // [R, padded_channels] in the summing type
+};
+
+// What is added up for each cell, and the output.
+struct CellParams {
+  const int32_t* offsets;  // [items * grid + 1] first part of each cell
+  int64_t items, channels, padded_channels, grid;
   void* bev;
+};
+
+struct PointParams {
+  const void* depth;
+  int64_t depth_image_stride;
+  FeatureRows context;
+  const int64_t* points;  // sorted by cell
+  int64_t bins, height, width;
 };
 
 struct BackwardParams {
@@ -74,7 +89,11 @@ struct FrustumParams {
 bool runs_on_current_gpu();
 
 void launch_rows(CudaDtype dtype, const RowsParams& params, cudaStream_t stream);
-void launch_forward(CudaDtype dtype, const ForwardParams& params, cudaStream_t stream);
+void launch_columns(CudaDtype dtype, const ColumnParams& params, cudaStream_t stream);
+void launch_pool_run_sums(CudaDtype dtype, const CellParams& params, const void* sums,
+                          cudaStream_t stream);
+void launch_pool_points(CudaDtype dtype, const CellParams& params, const PointParams& points,
+                        cudaStream_t stream);
 void launch_backward(CudaDtype dtype, const BackwardParams& params, cudaStream_t stream);
 void launch_frustum(const FrustumParams& params, cudaStream_t stream);
 // keys[p] = item * grid + cell, or items * grid for points outside.

@@ -1,11 +1,15 @@
 // The CUDA kernels behind a C interface, for tests/test_cuda_emulation.py. It puts the launches
 // together the way csrc/cuda/bev_pool_cuda.cpp does.
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
-#include "../../csrc/cuda/bev_pool.cu"
+#include "../../csrc/cuda/backward.cu"
 #include "../../csrc/cuda/cells.cu"
+#include "../../csrc/cuda/columns.cu"
+#include "../../csrc/cuda/pool_cells.cu"
+#include "../../csrc/cuda/rows.cu"
 
 namespace {
 
@@ -39,31 +43,44 @@ struct Sizes {
 
 extern "C" {
 
-// runs and run_offsets may be null: then the points are sorted here.
+void emulate_planned_forward(int dtype_id, const Sizes* s, const void* depth, const void* context,
+                             const int32_t* offsets, const Run* runs, int64_t run_count,
+                             const int32_t* column_offsets, void* bev) {
+  const CudaDtype dtype = static_cast<CudaDtype>(dtype_id);
+  const int64_t images = s->items * s->cameras, pixels = s->height * s->width;
+  const Rows rows(dtype, context, images, pixels, s->channels);
+  // Sums that no run writes stay NaN.
+  const int64_t sum_size = dtype == CudaDtype::kDouble ? 8 : 4;
+  std::vector<Rows::Chunk> sums(run_count * rows.padded * sum_size / 16 + 1);
+  std::memset(sums.data(), 0xff, sums.size() * sizeof(Rows::Chunk));
+  launch_columns(dtype,
+                 {depth, s->bins * pixels, {rows.memory.data(), pixels * rows.padded, rows.padded},
+                  column_offsets, runs, images, s->bins, s->height, s->width, rows.padded,
+                  sums.data()},
+                 nullptr);
+  launch_pool_run_sums(dtype, {offsets, s->items, s->channels, rows.padded, s->grid, bev},
+                       sums.data(), nullptr);
+}
+
 void emulate_forward(int dtype_id, const Sizes* s, const void* depth, const void* context,
-                     const int32_t* cells, const int32_t* run_offsets, const Run* runs,
-                     void* bev) {
+                     const int32_t* cells, void* bev) {
   const CudaDtype dtype = static_cast<CudaDtype>(dtype_id);
   const int64_t images = s->items * s->cameras, pixels = s->height * s->width;
   const int64_t points = images * s->bins * pixels;
   const Rows rows(dtype, context, images, pixels, s->channels);
-  std::vector<int32_t> offsets(s->items * s->grid + 1, -7);
+  std::vector<int32_t> offsets(s->items * s->grid + 1, -7), keys(points), sorted(points);
   std::vector<int64_t> order(points);
-  if (runs == nullptr) {
-    std::vector<int32_t> keys(points), sorted(points);
-    launch_cell_keys(cells, s->items, points / s->items, s->grid, keys.data(), nullptr);
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return keys[a] < keys[b]; });
-    for (int64_t i = 0; i < points; ++i) sorted[i] = keys[order[i]];
-    launch_offsets(sorted.data(), points, s->items * s->grid, offsets.data(), nullptr);
-    run_offsets = offsets.data();
-  }
-  launch_forward(dtype,
-                 {depth, s->bins * pixels, {rows.memory.data(), pixels * rows.padded, rows.padded},
-                  run_offsets, runs, order.data(), s->items, s->bins, s->height, s->width,
-                  s->channels, rows.padded, s->grid, bev},
-                 nullptr);
+  launch_cell_keys(cells, s->items, points / s->items, s->grid, keys.data(), nullptr);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return keys[a] < keys[b]; });
+  for (int64_t i = 0; i < points; ++i) sorted[i] = keys[order[i]];
+  launch_offsets(sorted.data(), points, s->items * s->grid, offsets.data(), nullptr);
+  launch_pool_points(dtype, {offsets.data(), s->items, s->channels, rows.padded, s->grid, bev},
+                     {depth, s->bins * pixels,
+                      {rows.memory.data(), pixels * rows.padded, rows.padded},
+                      order.data(), s->bins, s->height, s->width},
+                     nullptr);
 }
 
 void emulate_backward(int dtype_id, const Sizes* s, const void* grad, const void* depth,

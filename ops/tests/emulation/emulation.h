@@ -28,6 +28,10 @@ struct dim3 {
   unsigned x, y, z;
 };
 
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
