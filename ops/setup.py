@@ -37,7 +37,9 @@ KERNELS = {
     "csrc/cpu/runs.cpp": "off",
     "csrc/cpu/frustum.cpp": "off",
 }
-CUDA_KERNELS = ("cells.cu", "rows.cu", "columns.cu", "pool_cells.cu", "backward.cu")
+CUDA_KERNELS = tuple(
+    f"{name}.cu" for name in ("frustum", "runs", "rows", "columns", "pool_cells", "backward")
+)
 ASAN_FLAGS = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"] if WITH_ASAN else ["-g0"]
 CXX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 CXX_FLAGS += ["-Wno-maybe-uninitialized", *ASAN_FLAGS]  # gcc 12 warns about its own intrinsics

@@ -18,7 +18,7 @@ namespace bevpool {
 // upright, so most points of a column share their cell with the rows above and below.
 struct Run {
   // The BEV cell within the batch item. In the CPU's list by tiles: the cell's place in the tile; in
-  // the GPU's list for the forward: the run's place in the order of cells.
+  // the GPU's list by columns: the run's place in the list by cells.
   int32_t cell;
   int32_t column;  // image * W + w, where image = b * N + n
   int16_t first_bin, bins, first_row, rows;

@@ -54,7 +54,6 @@ Plan gpu_plan(const std::vector<ImageRuns>& images, const Tensor& cells, int64_t
   std::vector<int32_t> column_offsets;
   std::vector<Run> runs;
   cut_at_row_tiles(images, cells.size(3), width, &column_offsets, &runs);
-  const Tensor column_runs = tensor_of(runs, cells);
 
   // A counting sort by cell: in `offsets`, how many runs each cell has, then where they begin.
   std::vector<int32_t> offsets(items * grid + 1, 0);
@@ -64,9 +63,14 @@ Plan gpu_plan(const std::vector<ImageRuns>& images, const Tensor& cells, int64_t
   for (const Run& run : runs) ++offsets[cell_of(run) + 1];
   for (int64_t cell = 0; cell < items * grid; ++cell) offsets[cell + 1] += offsets[cell];
   std::vector<int32_t> next(offsets.begin(), offsets.end() - 1);
-  for (Run& run : runs) run.cell = next[cell_of(run)]++;
-  return {tensor_of(offsets, cells), tensor_of(runs, cells), tensor_of(column_offsets, cells),
-          column_runs};
+  std::vector<Run> by_cell(runs.size());
+  for (Run& run : runs) {
+    const int32_t place = next[cell_of(run)]++;
+    by_cell[place] = run;
+    run.cell = place;
+  }
+  return {tensor_of(offsets, cells), tensor_of(by_cell, cells), tensor_of(column_offsets, cells),
+          tensor_of(runs, cells)};
 }
 
 }  // namespace bevpool

@@ -35,9 +35,9 @@ RunList column_runs(const std::vector<ImageRuns>& images, const at::Tensor& cell
 
 int64_t tiles_of(int64_t bev_y, int64_t bev_x);
 
-// Offsets and runs of the forward, offsets and runs of the columns. For the CPU the forward's are by
-// tiles. For a GPU both lists are by columns and row tiles: `offsets` [B * grid + 1] count runs by
-// cell, and a run's `cell` in `runs` is its place in that order; in `column_runs` it is the cell.
+// Offsets and runs of the forward, offsets and runs of the columns. For the CPU the forward's are
+// by tiles. For a GPU they are by cells, `offsets` is [B * grid + 1]; the columns' are by columns
+// and row tiles, and a run's `cell` there is its place in the order of cells.
 using Plan = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
 Plan gpu_plan(const std::vector<ImageRuns>& images, const at::Tensor& cells, int64_t grid);

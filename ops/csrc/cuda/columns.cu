@@ -1,24 +1,20 @@
 // The CUDA kernel of the forward's first half: the sum of every run, column by column.
 //
-// In an image column nearly all rows of a bin share one BEV cell, so the runs of a column are a small
-// matrix product: their weights [runs, rows] by the column's context [rows, C]. A thread holds the
-// context of its channels for all rows of a tile in registers and uses it for every run.
+// In an image column nearly all rows of a bin share one BEV cell, so the runs of a column are a
+// small matrix product: their weights [runs, rows] by the column's context [rows, C]. A thread
+// holds the context of its channels for all rows of a tile in registers and uses it for every run.
 #include "vector.h"
 
 namespace bevpool {
 namespace {
 
-// A block takes kColumns neighbouring columns, since depth is contiguous along them: float32 fills a
-// 32-byte sector. Between two barriers it does kBatch runs of each.
-constexpr int kColumns = 8, kBatch = 8;
+// Runs of each of its columns that a block does between two barriers.
+constexpr int kBatch = 8;
 // The columns' weights lie this far apart, so that storing them meets no bank twice.
 constexpr int kColumnPitch = kBatch * kRowTile + 4;
 constexpr int kMostLanes = 32;
 // Fewer blocks than this do not fill a GPU: then a column's runs are shared among several.
 constexpr int64_t kEnoughBlocks = 1024, kMostShares = 8;
-
-template <typename S>
-constexpr int kThreadChannels = sizeof(S) == 8 ? 2 : 4;
 
 // Bit k is set if row k of the tile belongs to the run.
 __device__ __forceinline__ uint32_t rows_in_tile(const Run& run, int first_row) {
@@ -43,9 +39,9 @@ __global__ void columns_kernel(ColumnParams p) {
   alignas(16) __shared__ T weights[kColumns * kColumnPitch];
   __shared__ uint32_t rows[kColumns][kBatch];
   __shared__ int32_t target[kColumns][kBatch];
-  __shared__ int32_t begin[kColumns], end[kColumns];
+  __shared__ int64_t begin[kColumns], end[kColumns];
 
-  const int64_t row_tiles = (p.height + kRowTile - 1) / kRowTile;
+  const int64_t row_tiles = row_tiles_of(p.height);
   const int64_t column_groups = (p.width + kColumns - 1) / kColumns;
   const int64_t column0 = blockIdx.x % column_groups * kColumns;
   const int64_t tile = blockIdx.x / column_groups % row_tiles;
@@ -59,9 +55,11 @@ __global__ void columns_kernel(ColumnParams p) {
     begin[mine] = end[mine] = 0;
     if (column0 + mine < p.width) {
       const int64_t group = (image * p.width + column0 + mine) * row_tiles + tile;
-      const int32_t first = p.offsets[group], count = p.offsets[group + 1] - first;
-      const int32_t shares = gridDim.z, share = (count + shares - 1) / shares;
-      const int32_t skipped = share * static_cast<int32_t>(blockIdx.z);
+      const bool planned = p.groups.offsets != nullptr;
+      const int64_t first = planned ? p.groups.offsets[group] : group * p.groups.room;
+      const int64_t count = planned ? p.groups.offsets[group + 1] - first : p.groups.counts[group];
+      const int64_t shares = gridDim.z, share = (count + shares - 1) / shares;
+      const int64_t skipped = share * blockIdx.z;
       begin[mine] = first + (skipped < count ? skipped : count);
       end[mine] = first + (skipped + share < count ? skipped + share : count);
     }
@@ -82,14 +80,14 @@ __global__ void columns_kernel(ColumnParams p) {
   }
   __syncthreads();
 
-  int most = 0;
+  int64_t most = 0;
   for (int c = 0; c < kColumns; ++c) most = end[c] - begin[c] > most ? end[c] - begin[c] : most;
   const S* depth = static_cast<const S*>(p.depth) + image * p.depth_image_stride + column0;
-  for (int done = 0; done < most; done += kBatch) {
+  for (int64_t done = 0; done < most; done += kBatch) {
     // Weights of the next runs of each column. Neighbouring threads take neighbouring columns.
     for (int i = thread; i < kColumns * kRowTile * kBatch; i += threads) {
       const int c = i % kColumns, row = i / kColumns % kRowTile, k = i / (kColumns * kRowTile);
-      const int32_t r = begin[c] + done + k;
+      const int64_t r = begin[c] + done + k;
       T weight = 0;
       if (r < end[c]) {
         const Run run = p.runs[r];
@@ -103,8 +101,9 @@ __global__ void columns_kernel(ColumnParams p) {
       weights[c * kColumnPitch + k * kRowTile + row] = weight;
     }
     __syncthreads();
-    const int left = end[mine] - begin[mine] - done;
+    const int64_t left = end[mine] - begin[mine] - done;
     for (int k = 0; k < kBatch && k < left && has_channel; ++k) {
+      if (target[mine][k] >= p.sum_rows) continue;
       const uint32_t used = rows[mine][k];
       Vector<T, channels> sum{};
 #pragma unroll
@@ -130,8 +129,7 @@ template <typename S>
 void columns_of(const ColumnParams& p, cudaStream_t stream) {
   const int64_t vectors = p.padded_channels / kThreadChannels<S>;
   const int64_t lanes = vectors < kMostLanes ? vectors : kMostLanes;
-  const int64_t row_tiles = (p.height + kRowTile - 1) / kRowTile;
-  const int64_t blocks = p.images * row_tiles * ((p.width + kColumns - 1) / kColumns);
+  const int64_t blocks = p.images * row_tiles_of(p.height) * ((p.width + kColumns - 1) / kColumns);
   const int64_t wanted = kEnoughBlocks / blocks;
   const int64_t shares = wanted < 1 ? 1 : wanted < kMostShares ? wanted : kMostShares;
   const dim3 grid(blocks, (vectors + lanes - 1) / lanes, shares);

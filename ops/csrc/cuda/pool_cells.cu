@@ -1,4 +1,4 @@
-// The CUDA kernel of the forward's second half: adds up what belongs to each BEV cell, and writes the
+// The CUDA kernel of the forward's second half: adds up the runs of each BEV cell, and writes the
 // output, zeros included. No atomics: every value is written by one thread, from sums taken in a
 // fixed order.
 #include "vector.h"
@@ -6,58 +6,53 @@
 namespace bevpool {
 namespace {
 
-// A block finishes kTile neighbouring cells, whose parts lie behind each other. Its kShares rows of
-// threads take equal shares of these parts, so one crowded cell does not leave the others waiting.
+// A block finishes kTile neighbouring cells, whose runs lie behind each other. Its kShares rows of
+// threads take equal shares of these runs, so one crowded cell does not leave the others waiting.
 // A share that starts inside a cell hands that cell's first part over through `heads`; these are
 // then added in the order of the shares.
 constexpr int kTile = 32, kShares = 16, kMostBlockChannels = 128;
 
-// With a plan: the sums of runs, [R, padded_channels], sorted by cell.
+// Adds run i of the list by cells.
 template <typename S>
-struct RunSums {
+__device__ __forceinline__ void add_run(const CellParams& p, int64_t i, int64_t channel,
+                                        Sum<S>* sum) {
   using T = Sum<S>;
-  static constexpr int kChannels = kVector<T>;
-  const T* sums;
-  int64_t padded_channels;
-
-  __device__ __forceinline__ void add(int64_t i, int64_t channel, T* sum) const {
-    const auto part = load_vector<T>(sums, i * padded_channels + channel);
+  constexpr int channels = kThreadChannels<S>;
+  if (i < p.sum_rows) {
+    const auto part = load_vector<T>(p.sums, i * p.padded_channels + channel);
 #pragma unroll
-    for (int k = 0; k < kChannels; ++k) sum[k] += part.value[k];
+    for (int k = 0; k < channels; ++k) sum[k] += part.value[k];
+    return;
   }
-};
-
-// Without: the frustum points themselves, sorted by cell.
-template <typename S>
-struct SortedPoints {
-  static constexpr int kChannels = kVector<S>;
-  PointParams p;
-
-  __device__ __forceinline__ void add(int64_t i, int64_t channel, Sum<S>* sum) const {
-    const uint32_t point = static_cast<uint32_t>(p.points[i]);
-    const uint32_t pixels = static_cast<uint32_t>(p.height * p.width);
-    const uint32_t plane = point / pixels, pixel = point - plane * pixels;
-    const uint32_t image = plane / static_cast<uint32_t>(p.bins);
-    const uint32_t bin = plane - image * static_cast<uint32_t>(p.bins);
-    const S* depth = static_cast<const S*>(p.depth) + image * p.depth_image_stride;
-    const Sum<S> weight = to_sum(depth[int64_t(bin) * pixels + pixel]);
-    const auto feature = load_vector<S>(
+  const Run run = p.runs[p.by_cell == nullptr ? i : p.by_cell[i]];
+  const int64_t pixels = p.height * p.width;
+  const int64_t image = run.column / p.width;
+  int64_t pixel = run.first_row * p.width + run.column % p.width;
+  const S* depth = static_cast<const S*>(p.depth) + image * p.depth_image_stride +
+                   run.first_bin * pixels;
+  T part[channels] = {};
+  for (int row = 0; row < run.rows; ++row, pixel += p.width) {
+    T weight = 0;
+    for (int d = 0; d < run.bins; ++d) weight += to_sum(depth[d * pixels + pixel]);
+    const auto feature = load_vector<S, channels>(
         p.context.data,
         image * p.context.image_stride + pixel * p.context.row_stride + channel);
 #pragma unroll
-    for (int k = 0; k < kChannels; ++k) sum[k] += weight * to_sum(feature.value[k]);
+    for (int k = 0; k < channels; ++k) part[k] += weight * to_sum(feature.value[k]);
   }
-};
+#pragma unroll
+  for (int k = 0; k < channels; ++k) sum[k] += part[k];
+}
 
-template <typename S, typename Source>
-__global__ void cells_kernel(CellParams p, Source source) {
+template <typename S>
+__global__ void cells_kernel(CellParams p) {
   using T = Sum<S>;
-  constexpr int vector = Source::kChannels;
+  constexpr int vector = kThreadChannels<S>;
   const int pitch = blockDim.x * vector + 1;
   BEVPOOL_SHARED_MEMORY(shared);
   T* sums = reinterpret_cast<T*>(shared);  // [kTile, pitch]
   T* heads = sums + kTile * pitch;         // [kShares, pitch]
-  __shared__ int32_t first_of[kTile + 1];
+  __shared__ int32_t first_run[kTile + 1];
   __shared__ int32_t head_cell[kShares];
 
   const int64_t tiles = (p.grid + kTile - 1) / kTile;
@@ -66,23 +61,23 @@ __global__ void cells_kernel(CellParams p, Source source) {
   const int thread = threadIdx.y * blockDim.x + threadIdx.x;
   const int threads = blockDim.x * blockDim.y;
   for (int i = thread; i <= count; i += threads)
-    first_of[i] = p.offsets[item * p.grid + cell0 + i];
+    first_run[i] = p.offsets[item * p.grid + cell0 + i];
   for (int i = thread; i < kTile * pitch; i += threads) sums[i] = T(0);
   if (threadIdx.x == 0) head_cell[threadIdx.y] = -1;
   __syncthreads();
 
   const int offset = threadIdx.x * vector;
   const int64_t channel = int64_t(blockIdx.y) * blockDim.x * vector + offset;
-  const int64_t total = int64_t(first_of[count]) - first_of[0];
+  const int64_t total = int64_t(first_run[count]) - first_run[0];
   const int64_t share = (total + kShares - 1) / kShares;
-  const int64_t begin = first_of[0] + threadIdx.y * share;
-  const int64_t end = begin + share < first_of[count] ? begin + share : first_of[count];
+  const int64_t begin = first_run[0] + threadIdx.y * share;
+  const int64_t end = begin + share < first_run[count] ? begin + share : first_run[count];
   if (begin < end && channel < p.padded_channels) {
     T sum[vector] = {};
     int cell = 0;
-    while (first_of[cell + 1] <= begin) ++cell;
+    while (first_run[cell + 1] <= begin) ++cell;
     const auto finish_cell = [&]() {
-      const bool is_head = first_of[cell] < begin;
+      const bool is_head = first_run[cell] < begin;
       T* target = (is_head ? heads + threadIdx.y * pitch : sums + cell * pitch) + offset;
       if (is_head && threadIdx.x == 0) head_cell[threadIdx.y] = cell;
       for (int k = 0; k < vector; ++k) {
@@ -91,11 +86,11 @@ __global__ void cells_kernel(CellParams p, Source source) {
       }
     };
     for (int64_t i = begin; i < end; ++i) {
-      while (first_of[cell + 1] <= i) {
+      while (first_run[cell + 1] <= i) {
         finish_cell();
         ++cell;
       }
-      source.add(i, channel, sum);
+      add_run<S>(p, i, channel, sum);
     }
     finish_cell();
   }
@@ -118,39 +113,23 @@ __global__ void cells_kernel(CellParams p, Source source) {
   }
 }
 
-template <typename S, typename Source>
-void pool_cells(const CellParams& p, const Source& source, cudaStream_t stream) {
-  constexpr int channels = Source::kChannels;
+template <typename S>
+void pool_cells_of(const CellParams& p, cudaStream_t stream) {
+  constexpr int channels = kThreadChannels<S>;
   const int64_t vectors = p.padded_channels / channels;
   const int64_t most = kMostBlockChannels / channels < 32 ? kMostBlockChannels / channels : 32;
   const int64_t lanes = vectors < most ? vectors : most;
   const dim3 grid(p.items * ((p.grid + kTile - 1) / kTile), (vectors + lanes - 1) / lanes);
   const dim3 block(lanes, kShares);
   const size_t shared = (kTile + kShares) * (lanes * channels + 1) * sizeof(Sum<S>);
-  const auto kernel = cells_kernel<S, Source>;
-  BEVPOOL_LAUNCH(kernel, grid, block, shared, stream, p, source);
-}
-
-template <typename S>
-void pool_run_sums(const CellParams& p, const void* sums, cudaStream_t stream) {
-  pool_cells<S>(p, RunSums<S>{static_cast<const Sum<S>*>(sums), p.padded_channels}, stream);
-}
-
-template <typename S>
-void pool_points(const CellParams& p, const PointParams& points, cudaStream_t stream) {
-  pool_cells<S>(p, SortedPoints<S>{points}, stream);
+  const auto kernel = cells_kernel<S>;
+  BEVPOOL_LAUNCH(kernel, grid, block, shared, stream, p);
 }
 
 }  // namespace
 
-void launch_pool_run_sums(CudaDtype dtype, const CellParams& params, const void* sums,
-                          cudaStream_t stream) {
-  BEVPOOL_FOR_DTYPE(pool_run_sums, params, sums, stream)
-}
-
-void launch_pool_points(CudaDtype dtype, const CellParams& params, const PointParams& points,
-                        cudaStream_t stream) {
-  BEVPOOL_FOR_DTYPE(pool_points, params, points, stream)
+void launch_pool_cells(CudaDtype dtype, const CellParams& params, cudaStream_t stream) {
+  BEVPOOL_FOR_DTYPE(pool_cells_of, params, stream)
 }
 
 }  // namespace bevpool

@@ -18,6 +18,10 @@ __device__ __forceinline__ Vector<S, kLength> load_vector(const void* rows, int6
   return *reinterpret_cast<const Vector<S, kLength>*>(static_cast<const S*>(rows) + element);
 }
 
+// Channels that a thread of the forward adds up: 16 bytes of sums.
+template <typename S>
+constexpr int kThreadChannels = kVector<Sum<S>>;
+
 // A struct would be stored value by value.
 template <typename T>
 __device__ __forceinline__ void store_16_bytes(const T& value, void* target) {

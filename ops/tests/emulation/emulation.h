@@ -137,6 +137,12 @@ inline void launch(dim3 grid, dim3 block, size_t shared, std::function<void()> k
 
 }  // namespace emulation
 
+static inline int atomicAdd(int* address, int value) {
+  const int before = *address;
+  *address += value;
+  return before;
+}
+
 static inline void __syncthreads() { emulation::wait(emulation::State::kAtBarrier, 0); }
 
 template <typename T>
