@@ -66,8 +66,8 @@ class BEVPoolPlan(nn.Module):
     """
 
     cells: Tensor  # [B, N, D, H, W] int32
-    # Runs ([R, 4] int32, see Run in csrc/shared_math.h) and where each group of them begins: for
-    # the forward groups are the CPU's tiles or the GPU's cells, for the backward image columns.
+    # Runs ([R, 4] int32, see Run in csrc/shared_math.h) and where each group of them begins; what
+    # the groups are on each kind of device, csrc/cpu/plan.h says.
     offsets: Tensor | None
     runs: Tensor | None
     column_offsets: Tensor | None

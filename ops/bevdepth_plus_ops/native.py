@@ -12,6 +12,7 @@ from torch import Tensor
 from .checks import check_cells, check_pool_inputs
 
 PACKAGE = Path(__file__).parent
+ROW_TILE = 16  # kRowTile in csrc/shared_math.h
 
 
 def _load() -> str | None:
@@ -107,17 +108,18 @@ def _fake_bev_pool_backward(
 
 
 def _fake_bev_pool_plan(
-    cells: Tensor, bev_y: int, bev_x: int, by_cell: bool
+    cells: Tensor, bev_y: int, bev_x: int, for_gpu: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     check_cells(cells, (bev_y, bev_x))
-    batch, cameras, _, _, width = cells.shape
+    batch, cameras, _, height, width = cells.shape
     context = torch.library.get_ctx()
-    groups = batch * bev_y * bev_x + 1 if by_cell else context.new_dynamic_size()
+    groups = batch * bev_y * bev_x + 1 if for_gpu else context.new_dynamic_size()
+    row_tiles = -(-height // ROW_TILE) if for_gpu else 1
     runs = context.new_dynamic_size()
     return (
         cells.new_empty(groups),
         cells.new_empty(runs, 4),
-        cells.new_empty(batch * cameras * width + 1),
+        cells.new_empty(batch * cameras * width * row_tiles + 1),
         cells.new_empty(runs, 4),
     )
 

@@ -54,7 +54,7 @@ TORCH_LIBRARY(bevdepth_plus_ops, m) {
       "bev_pool_backward(Tensor grad, Tensor depth, Tensor context, Tensor cells, "
       "Tensor? column_offsets, Tensor? column_runs) -> (Tensor, Tensor)");
   m.def(
-      "bev_pool_plan(Tensor cells, int bev_y, int bev_x, bool by_cell) "
+      "bev_pool_plan(Tensor cells, int bev_y, int bev_x, bool for_gpu) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "frustum_cells(Tensor ego_T_cam, Tensor intrinsics, Tensor image_aug, Tensor bev_aug, "

@@ -41,9 +41,9 @@ def test_the_other_operators_pass_opcheck(device):
         torch.library.opcheck(
             ops.bev_pool_backward.default, (grad, case.depth, case.context, case.cells, *columns)
         )
-    for by_cell in (False, True):
+    for for_gpu in (False, True):
         torch.library.opcheck(
-            ops.bev_pool_plan.default, (case.cells.cpu(), *case.bev_size, by_cell)
+            ops.bev_pool_plan.default, (case.cells.cpu(), *case.bev_size, for_gpu)
         )
     eye3, eye4 = torch.eye(3).view(1, 1, 3, 3), torch.eye(4).view(1, 1, 4, 4)
     matrices = [m.to(device) for m in (eye4, eye3, eye3, eye4[0])]
