@@ -133,6 +133,16 @@ def test_augmentations_share_one_file(tmp_path, monkeypatch):
     assert list((tmp_path / "optical_flow" / "CAM_0").iterdir()) == files
 
 
+def test_images_outside_of_nuscenes_folders_have_their_flow_beside_them(tmp_path):
+    results = loaded(tmp_path, [images_of(0)])
+    moved = tmp_path / "drive" / "front"
+    moved.parent.mkdir()
+    (tmp_path / "samples" / "CAM_0").rename(moved)
+    flow({**results, "img_path": [str(moved / Path(path).name) for path in results["img_path"]]})
+    assert len(list((moved / "optical_flow").iterdir())) == 1
+    assert not (tmp_path / "optical_flow").exists()
+
+
 def test_other_images_or_settings_have_files_of_their_own(tmp_path):
     folder = tmp_path / "optical_flow" / "CAM_0"
     first = flow(loaded(tmp_path, [images_of(0)]))
