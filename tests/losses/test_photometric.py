@@ -87,6 +87,15 @@ def test_nothing_outside_the_mask_reaches_the_loss_or_its_gradient(auto_mask):
     assert correspondence.grad.isfinite().all() and (correspondence.grad != 0).any()
 
 
+def test_a_pixel_counts_only_with_its_whole_window():
+    valid = torch.zeros_like(everywhere())
+    valid[..., 5:8, 9:12] = True
+    loss = photometric_loss(scene(), scene(2.0), identity(), valid)
+    ssim = structural_similarity(scene(), scene(2.0))[..., 6, 10].mean()
+    absolute = (scene() - scene(2.0))[..., 6, 10].abs().mean()
+    torch.testing.assert_close(loss, 0.85 * (1 - ssim) / 2 + 0.15 * absolute)
+
+
 def test_no_valid_pixel_and_flow_outside_give_zero_with_a_gradient_of_zero():
     for correspondence, valid in ((identity(), ~everywhere()), (shift(100.0), everywhere())):
         correspondence = correspondence.clone().requires_grad_()

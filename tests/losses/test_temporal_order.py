@@ -82,10 +82,11 @@ def test_the_recorded_signs_are_met(golden):
 def test_order_that_is_kept_costs_exactly_nothing(form):
     depth_t, _, _, valid = frames()
     scaled = (1.7 * depth_t + 3).requires_grad_()
-    loss = temporal_order_loss(
-        depth_t, scaled, identity(depth_t), valid, form=form, generator=seeded()
-    )
-    loss.backward()
+    with torch.autograd.detect_anomaly(check_nan=True):
+        loss = temporal_order_loss(
+            depth_t, scaled, identity(depth_t), valid, form=form, generator=seeded()
+        )
+        loss.backward()
     assert loss == 0 and (scaled.grad == 0).all()
 
 
@@ -111,6 +112,13 @@ def test_a_pair_that_was_near_in_the_reference_can_be_left_out():
     depth_t, depth_t1 = row(10.0, 10.5), row(10.0, 10.5)
     assert cost(depth_t, depth_t1, margin=2.0).item() == pytest.approx(1.5)
     assert cost(depth_t, depth_t1, margin=2.0, min_gap=2.0) == 0
+
+
+def test_a_relative_gap_is_a_share_of_the_nearer_depth():
+    reversed_later = row(12.0, 10.0)
+    options = dict(relative=True, min_gap=0.1)
+    assert cost(row(10.0, 11.02), reversed_later, **options) > 0.1
+    assert cost(row(10.0, 10.98), reversed_later, **options) == 0
 
 
 def test_a_negative_margin_forgives_small_reversals():
@@ -170,7 +178,8 @@ def test_depth_is_looked_up_at_the_matched_pixel():
 
 
 def test_flow_that_points_outside_does_not_count():
-    depth_t, depth_t1 = row(10.0, 20.0, 30.0), row(20.0, 10.0, 30.0)
+    # Whatever took the place of the missing depth would cost something here.
+    depth_t, depth_t1 = row(10.0, 0.5, 30.0), row(0.5, 10.0, 30.0)
     outside = identity(depth_t).clone()
     for value in (-0.5, 3.0, torch.nan, torch.inf, -torch.inf, 1e30):
         outside[0, 0, 0, 1] = value

@@ -29,8 +29,9 @@ class LoadOpticalFlow(BaseTransform):
 
     It stands behind ``ImageAugmentation`` and needs ``num_frames`` of 2 or more. Flow is computed
     once, on the images as loaded, by OpenCV's DIS in both directions, and kept in
-    ``ROOT/FOLDER/CAMERA`` for images ``ROOT/samples/CAMERA/NAME.jpg``; the augmentation is applied
-    to what is read from there, so all epochs share the files.
+    ``ROOT/FOLDER/CAMERA`` for images ``ROOT/samples/CAMERA/NAME.jpg``, and in ``FOLDER`` beside
+    images that lie otherwise; the augmentation is applied to what is read from there, so all epochs
+    share the files.
 
     Adds, for the S - 1 pairs (s + 1 -> s) of moments, 0 being the key frame:
 
@@ -126,6 +127,8 @@ class LoadOpticalFlow(BaseTransform):
 
     def _folder(self, image: str) -> str:
         samples, camera = osp.split(osp.dirname(image))
+        if osp.basename(samples) not in ("samples", "sweeps"):  # not nuScenes' folders
+            return osp.join(osp.dirname(image), self.folder)
         return osp.join(osp.dirname(samples), self.folder, camera)
 
 

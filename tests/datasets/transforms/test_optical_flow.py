@@ -133,6 +133,16 @@ def test_augmentations_share_one_file(tmp_path, monkeypatch):
     assert list((tmp_path / "optical_flow" / "CAM_0").iterdir()) == files
 
 
+def test_images_outside_of_nuscenes_folders_have_their_flow_beside_them(tmp_path):
+    results = loaded(tmp_path, [images_of(0)])
+    moved = tmp_path / "drive" / "front"
+    moved.parent.mkdir()
+    (tmp_path / "samples" / "CAM_0").rename(moved)
+    flow({**results, "img_path": [str(moved / Path(path).name) for path in results["img_path"]]})
+    assert len(list((moved / "optical_flow").iterdir())) == 1
+    assert not (tmp_path / "optical_flow").exists()
+
+
 def test_other_images_or_settings_have_files_of_their_own(tmp_path):
     folder = tmp_path / "optical_flow" / "CAM_0"
     first = flow(loaded(tmp_path, [images_of(0)]))
@@ -142,6 +152,15 @@ def test_other_images_or_settings_have_files_of_their_own(tmp_path):
     flow(loaded(tmp_path, [images_of(5)]), preset="fast")
     flow(loaded(tmp_path, [images_of(5)]), max_width=160)
     assert len(list(folder.iterdir())) == 4
+
+
+def test_a_changed_image_of_the_same_size_in_bytes_is_not_taken_for_the_old_one(tmp_path):
+    older, newer = images_of(0)
+    paths = [str(tmp_path / f"{stem}.bmp") for stem in ("past", "key")]
+    for image in (newer, np.roll(newer, 3, axis=1)):
+        cv2.imwrite(paths[0], older), cv2.imwrite(paths[1], image)
+        load_flow(*paths, str(tmp_path / "flow"), FlowSettings())
+    assert len(list((tmp_path / "flow").iterdir())) == 2
 
 
 def test_a_broken_file_is_made_anew_and_read_back_alike(tmp_path):
@@ -208,6 +227,20 @@ def test_plain_and_blurred_places_are_left_out_unless_switched_off(tmp_path, cha
     assert (reasons(flow(results))[middle] == reason).mean() > 0.9
     assert reasons(flow(results))[8:10, 20:60].max() == Reason.KEPT
     assert not (reasons(flow(results, **off)) == reason).any()
+
+
+def test_a_place_that_turns_plain_in_the_newer_frame_is_left_out(tmp_path):
+    older, newer = images_of(0)
+    paint(newer, 110)
+    why = reasons(flow(loaded(tmp_path, [(older, newer)]), static_only=False, max_depth=0))
+    assert (why[20:28, 35:44] == Reason.TEXTURELESS).mean() > 0.9
+
+
+def test_black_borders_of_the_augmentation_show_nothing(tmp_path):
+    results = loaded(tmp_path, [images_of(0)], training=True, scale=(0.7, 0.7), rot=(0, 0))
+    raw_top = (np.linalg.inv(results["image_aug"][1, 0]) @ [100.0, 2.0, 1.0])[1]
+    assert raw_top < 0  # the network's image begins above the image as loaded
+    assert (reasons(flow(results))[0] == Reason.OUTSIDE).all()
 
 
 def with_a_mover() -> list[tuple[np.ndarray, np.ndarray]]:
