@@ -48,11 +48,8 @@ def main() -> None:
             sizes[name] = read_image(str(path)).shape[1::-1]
         problems += check_sample(info, sizes)
         horizons = horizons or horizon_lines(info, sizes)
-    print(
-        "\n".join(
-            [*problems, *horizons, f"looked at samples: {len(infos)}, problems: {len(problems)}"]
-        )
-    )
+    looked_at = f"looked at samples: {len(infos)}, problems: {len(problems)}"
+    print("\n".join([*problems, looked_at, *horizons]))
     if args.overlays is not None:
         count = min(NUM_OVERLAYS, len(infos))
         for index in range(count):
