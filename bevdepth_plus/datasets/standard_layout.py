@@ -53,10 +53,8 @@ def standard_sample(info: Any, where: str) -> dict:
         "lidar_points": _lidar(info.get("lidar_points"), f"{place}: lidar_points"),
     }
     for key in ("prev", "scene_token"):
-        if info.get(key) not in (None, ""):
-            standard[key] = _name(info[key], f"{place}: {key}")
-        elif key in info:
-            standard[key] = None
+        absent = info.get(key, "") in (None, "")
+        standard[key] = None if absent else _name(info[key], f"{place}: {key}")
     return standard
 
 
@@ -127,9 +125,7 @@ def _lidar(lidar: Any, where: str) -> Mapping:
     if lidar is None:
         return {"lidar_path": None, "lidar2ego": np.eye(4).tolist()}
     mapping(lidar, where)
-    if lidar.get("lidar_path"):
-        return lidar
-    return {"lidar2ego": np.eye(4).tolist(), **lidar, "lidar_path": None}
+    return {**lidar, "lidar_path": None} if lidar.get("lidar_path", "") in (None, "") else lidar
 
 
 def _name(value: Any, where: str) -> str:
