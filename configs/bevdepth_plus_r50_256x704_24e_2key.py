@@ -19,3 +19,4 @@ model = dict(
         fuse=True,
     ),
 )
+train_dataloader = dict(dataset=dict(unknown_velocity="masked"))
