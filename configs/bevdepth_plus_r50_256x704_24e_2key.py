@@ -19,4 +19,3 @@ model = dict(
         fuse=True,
     ),
 )
-train_dataloader = dict(dataset=dict(unknown_velocity="masked"))

@@ -8,5 +8,3 @@ _base_ = [
 ]
 
 model = dict(img_backbone=dict(frozen_stages=0))  # the stem keeps its ImageNet weights
-# The public code teaches an unknown velocity as standing still.
-train_dataloader = dict(dataset=dict(unknown_velocity="zero"))
