@@ -88,7 +88,8 @@ def _point_numbers(nusc: NuScenes, lidar: str | None) -> int:
     if token is None:  # named with the sample when that is read
         return NUSCENES_POINT_NUMBERS
     path = osp.join(nusc.dataroot, nusc.get("sample_data", token)["filename"])
-    return point_width(path) if osp.isfile(path) else NUSCENES_POINT_NUMBERS
+    has_points = osp.isfile(path) and osp.getsize(path) > 0  # if not, its reader will say so
+    return point_width(path) if has_points else NUSCENES_POINT_NUMBERS
 
 
 def sample_channels(reader: Reader, sample: dict) -> list[str]:
