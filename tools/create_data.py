@@ -25,10 +25,17 @@ def main() -> int:
     )
     parser.add_argument("--out-dir", help="where to write (default: ROOT)")
     parser.add_argument("--lidar-channel", default=LIDAR, help="default: %(default)s")
+    parser.add_argument(
+        "--sweeps", action="store_true", help="with the cameras' images between the key frames"
+    )
     args = parser.parse_args()
     try:
         paths = create_info_files(
-            args.root, args.version, args.out_dir, lidar_channel=args.lidar_channel
+            args.root,
+            args.version,
+            args.out_dir,
+            lidar_channel=args.lidar_channel,
+            sweeps=args.sweeps,
         )
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)

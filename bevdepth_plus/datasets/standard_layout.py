@@ -92,9 +92,17 @@ def _camera(camera: Any, where: str) -> Mapping:
         time = seconds(camera["timestamp"], f"{where}.timestamp")
         if time != camera["timestamp"]:
             changes["timestamp"] = time
+    if camera.get("sweeps"):
+        changes["sweeps"] = _sweeps(camera["sweeps"], f"{where}.sweeps")
     if _row_lengths(camera.get("cam2img")) in ([4] * 3, [4] * 4):
         changes |= _without_baseline(camera, where)
     return {**camera, **changes} if changes else camera
+
+
+def _sweeps(sweeps: Any, where: str) -> list[Mapping]:
+    if not isinstance(sweeps, list | tuple):
+        raise DataError(f"{where} must be a list, got {short(sweeps)}; make the info file anew")
+    return [_camera(sweep, f"{where}[{index}]") for index, sweep in enumerate(sweeps)]
 
 
 def _row_lengths(matrix: Any) -> list[int]:
