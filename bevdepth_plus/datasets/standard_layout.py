@@ -28,6 +28,8 @@ UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 def standard_sample(info: Any, where: str) -> dict:
     """A sample with a text as token, times in seconds, 3x3 intrinsics and a LiDAR entry.
 
+    ``prev`` is a text or None, ``scene_token`` a text or absent.
+
     Args:
         info: An entry of ``data_list``.
         where: What to call it in an error while its token is not known.
@@ -52,9 +54,12 @@ def standard_sample(info: Any, where: str) -> dict:
         },
         "lidar_points": _lidar(info.get("lidar_points"), f"{place}: lidar_points"),
     }
-    for key in ("prev", "scene_token"):
-        absent = info.get(key, "") in (None, "")
-        standard[key] = None if absent else _name(info[key], f"{place}: {key}")
+    prev, scene = (info.get(key, "") for key in ("prev", "scene_token"))
+    standard["prev"] = None if prev in (None, "") else _name(prev, f"{place}: prev")
+    if scene in (None, ""):
+        standard.pop("scene_token", None)
+    else:
+        standard["scene_token"] = _name(scene, f"{place}: scene_token")
     return standard
 
 
