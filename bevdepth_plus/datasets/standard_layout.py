@@ -54,9 +54,9 @@ def standard_sample(info: Any, where: str) -> dict:
         },
         "lidar_points": _lidar(info.get("lidar_points"), f"{place}: lidar_points"),
     }
-    prev, scene = (info.get(key, "") for key in ("prev", "scene_token"))
-    standard["prev"] = None if prev in (None, "") else _name(prev, f"{place}: prev")
-    if scene in (None, ""):
+    prev, scene = info.get("prev"), info.get("scene_token")
+    standard["prev"] = None if _is_empty(prev) else _name(prev, f"{place}: prev")
+    if _is_empty(scene):
         standard.pop("scene_token", None)
     else:
         standard["scene_token"] = _name(scene, f"{place}: scene_token")
@@ -138,7 +138,11 @@ def _lidar(lidar: Any, where: str) -> Mapping:
     if lidar is None:
         return {"lidar_path": None, "lidar2ego": np.eye(4).tolist()}
     mapping(lidar, where)
-    return {**lidar, "lidar_path": None} if lidar.get("lidar_path", "") in (None, "") else lidar
+    return {**lidar, "lidar_path": None} if _is_empty(lidar.get("lidar_path")) else lidar
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _name(value: Any, where: str) -> str:

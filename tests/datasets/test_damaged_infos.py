@@ -19,7 +19,23 @@ from bevdepth_plus.errors import DataError
 NAMES = ("car", "truck", "trailer", "bus", "construction_vehicle", "bicycle", "motorcycle",
          "pedestrian", "traffic_cone", "barrier")  # fmt: skip
 SEEDS = 500
-WRONG_TYPES = (None, "text", b"\x00", [], {}, [[1.0], [2.0, 3.0]], {"a": 1}, 1j, -7, 3.5, True)
+WRONG_TYPES = (
+    None, "text", b"\x00", [], {}, [[1.0], [2.0, 3.0]], {"a": 1}, np.array([1.0, 2.0]), 1j, -7, 3.5,
+    True,
+)  # fmt: skip
+    None,
+    np.array([1.0, 2.0]),
+    "text",
+    b"\x00",
+    [],
+    {},
+    [[1.0], [2.0, 3.0]],
+    {"a": 1},
+    1j,
+    -7,
+    3.5,
+    True,
+)
 
 
 def records(content: dict) -> dict:
@@ -112,6 +128,8 @@ def may_change(kind: str, path: tuple, value: object) -> bool:
         return "velocity" in path
     if isinstance(value, int | float):
         return key in NUMBERS or isinstance(key, int)  # alone, or one of a list
+    if isinstance(value, np.ndarray):
+        return key == "velocity"
     return key == "instances" and value == []
 
 
