@@ -27,6 +27,9 @@ def main() -> int:
     )
     parser.add_argument("--out-dir", help="where to write (default: ROOT)")
     parser.add_argument("--lidar-channel", default=LIDAR, help="default: %(default)s")
+    parser.add_argument(
+        "--sweeps", action="store_true", help="with the cameras' images between the key frames"
+    )
     args = parser.parse_args()
     try:
         paths = make(args)
@@ -41,7 +44,11 @@ def main() -> int:
 def make(args: argparse.Namespace) -> list[Path]:
     try:
         return create_info_files(
-            args.root, args.version, args.out_dir, lidar_channel=args.lidar_channel
+            args.root,
+            args.version,
+            args.out_dir,
+            lidar_channel=args.lidar_channel,
+            sweeps=args.sweeps,
         )
     except OSError:
         require_writable(args.out_dir or args.root, "--out-dir")

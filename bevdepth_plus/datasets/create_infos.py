@@ -22,6 +22,7 @@ from bevdepth_plus.datasets.nuscenes_infos import (
     make_reader,
     sample_channels,
     sample_info,
+    sweeps_before,
 )
 from bevdepth_plus.datasets.plain_pickle import read_pickle
 from bevdepth_plus.datasets.splits import scenes_of, split_names
@@ -38,6 +39,7 @@ def create_info_files(
     out_dir: str | Path | None = None,
     progress: bool = True,
     lidar_channel: str = LIDAR,
+    sweeps: bool = False,
 ) -> list[Path]:
     """Writes ``bevdepth_plus_infos_{train,val}.pkl`` (or ``test``) for a nuScenes root.
 
@@ -47,6 +49,7 @@ def create_info_files(
         out_dir: Where to write; default: ``root``.
         progress: Show a progress bar on the standard error stream.
         lidar_channel: The LiDAR whose sweeps and frame are taken.
+        sweeps: Write the cameras' images between the key frames, too.
 
     Returns:
         The info files. Files that are complete and up to date are left as they are.
@@ -57,13 +60,13 @@ def create_info_files(
     """
     root, out_dir = Path(root), Path(out_dir or root)
     splits = split_names(root, version)
-    digest = _tables_digest(root, version, lidar_channel)
+    digest = _tables_digest(root, version, f"{lidar_channel} {sweeps}")
     targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in splits}
     todo = [split for split in targets if not _is_finished(targets[split], version, digest)]
     if todo:
         cache = out_dir / f".bevdepth_plus_infos_{version}"
         _require_writable(out_dir)
-        reader = make_reader(_load_tables(root, version), lidar_channel)
+        reader = make_reader(_load_tables(root, version), lidar_channel, sweeps)
         scenes = {split: scenes_of(reader.nusc, split) for split in todo}
         _require_files(reader, [scene for split in todo for scene in scenes[split]])
         for split in todo:
@@ -84,14 +87,14 @@ def _not_writable(folder: Path, reason: str | None) -> DataError:
     return DataError(f"{folder} cannot be written ({reason}); choose another folder with --out-dir")
 
 
-def _tables_digest(root: Path, version: str, lidar_channel: str) -> str:
+def _tables_digest(root: Path, version: str, options: str) -> str:
     tables = sorted((root / version).glob("*.json"))
     if not tables:
         raise DataError(
             f"{root / version} holds no tables (*.json); ROOT must be the folder that contains "
             f"{version}, maps and samples"
         )
-    digest = hashlib.blake2b(f"layout {LAYOUT} {lidar_channel}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"layout {LAYOUT} {options}".encode(), digest_size=16)
     for table in tables:
         digest.update(table.name.encode())
         with table.open("rb") as file:
@@ -144,9 +147,13 @@ def _require_files(reader: Reader, scenes: list[dict]) -> None:
         for sample in _samples(nusc, scene):
             channels = sample_channels(reader, sample)
             for channel in channels if reader.lidar is None else [reader.lidar, *channels]:
-                name = nusc.get("sample_data", sample["data"][channel])["filename"]
-                if not os.path.isfile(os.path.join(nusc.dataroot, name)):
-                    missing.append(name)
+                data = nusc.get("sample_data", sample["data"][channel])
+                sweeps = sweeps_before(nusc, data) if reader.sweeps and channel in channels else []
+                missing += [
+                    row["filename"]
+                    for row in (data, *sweeps)
+                    if not os.path.isfile(os.path.join(nusc.dataroot, row["filename"]))
+                ]
     if missing:
         named = ", ".join(missing[:NAMED_FILES])
         more = f" and {len(missing) - NAMED_FILES} more" if len(missing) > NAMED_FILES else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import threading
 import zlib
@@ -17,7 +16,8 @@ _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _JPEG_END = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _MARKERS_ALONE = {0x01, *range(0xD0, 0xD8)}  # JPEG markers without a length
-_DAMAGE = b"Corrupt JPEG data"  # how libjpeg's warnings of lost data begin
+# How libjpeg's warnings of lost data begin.
+_DAMAGE = (b"Corrupt JPEG data", b"Premature end of JPEG file")
 _one_at_a_time = threading.Lock()
 
 
@@ -72,37 +72,43 @@ def decode(content: np.ndarray, flags: int, path: str, kind: str) -> np.ndarray:
         image = cv2.imdecode(content, flags) if content.size else None
     if image is None:
         raise DataError(f"{kind} {path} cannot be decoded ({content.size} bytes); fetch it again")
-    if _DAMAGE in messages.text:
-        reason = messages.text[messages.text.index(_DAMAGE) :].decode(errors="replace")
-        raise DataError(f"{kind} {path} is damaged ({reason.splitlines()[0]}); fetch it again")
+    if messages.damage:
+        raise DataError(f"{kind} {path} is damaged ({messages.damage}); fetch it again")
     return image
 
 
 class _StandardError:
-    """Catches what C libraries write to the standard error stream; hands on the rest.
+    """Catches what C libraries write to the standard error stream; hands on all but the damage.
 
-    The file descriptor is exchanged, for C code does not ask Python.
+    The file descriptor is exchanged, for C code does not ask Python. Where the process has none,
+    nothing is caught.
     """
 
     def __init__(self) -> None:
-        self.text = b""
+        self.damage = ""
 
     def __enter__(self) -> _StandardError:
-        sys.stderr.flush()
+        try:
+            self._original: int | None = os.dup(2)
+        except OSError:
+            self._original = None
+            return self
         self._file = tempfile.TemporaryFile()
-        self._original = os.dup(2)
         os.dup2(self._file.fileno(), 2)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        sys.stderr.flush()
+        if self._original is None:
+            return
         os.dup2(self._original, 2)
         os.close(self._original)
         self._file.seek(0)
-        self.text = self._file.read()
+        for line in self._file.read().splitlines(keepends=True):
+            if line.startswith(_DAMAGE):
+                self.damage = self.damage or line.decode(errors="replace").strip()
+            else:
+                os.write(2, line)
         self._file.close()
-        if self.text and _DAMAGE not in self.text:
-            os.write(2, self.text)
 
 
 def _problem(content: bytes) -> str:

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.datasets.ground_truth import is_hit, label_map
 from bevdepth_plus.datasets.info_file import read_info_file
+from bevdepth_plus.datasets.past_shots import link_shots, parse_shots
 from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.datasets.plain_pickle import collector_paused
 from bevdepth_plus.datasets.sample_record import Record, link_frames, parse_sample
@@ -43,6 +44,9 @@ class NuScenesBEVDataset(BaseDataset):
             the file with a label >= 0 must be in one of the two.
         test_mode: Keep boxes that no sensor point hit (training drops them).
         num_frames: S; frame 0 is the key frame, the others are the key frames before it.
+        frame_interval: Seconds from one frame to the next; past frames are then the cameras' shots
+            nearest to these times, key frames or sweeps between them (``tools/create_data.py
+            --sweeps``). Default: the key frames.
         camera_names: Cameras to use, in this order; one that a sample lacks counts as out there
             (``camera_mask``). Default: all that the file names.
         min_lidar_points: In training a box needs this many LiDAR and radar points together, as in
@@ -70,6 +74,7 @@ class NuScenesBEVDataset(BaseDataset):
         metainfo: Mapping | None = None,
         test_mode: bool = False,
         num_frames: int = 1,
+        frame_interval: float | None = None,
         camera_names: Sequence[str] | None = None,
         min_lidar_points: int = 1,
         unknown_velocity: str = "masked",
@@ -83,7 +88,10 @@ class NuScenesBEVDataset(BaseDataset):
             raise ValueError(
                 f"unknown_velocity must be 'masked' or 'zero', got {unknown_velocity!r}"
             )
+        if frame_interval is not None and not frame_interval > 0:
+            raise ValueError(f"frame_interval must be more than 0 s, got {frame_interval}")
         self.num_frames = num_frames
+        self.frame_interval = frame_interval
         self.camera_names = list(camera_names) if camera_names is not None else None
         self.min_lidar_points = min_lidar_points
         self.unknown_velocity = unknown_velocity
@@ -173,9 +181,17 @@ class NuScenesBEVDataset(BaseDataset):
             for info in infos
         ]
         by_token = {record["token"]: record for record in records}
-        linked = [link_frames(record, by_token, self.num_frames) for record in records]
         self._say(self._notes(records, by_token))
-        return linked
+        if self.frame_interval is None or self.num_frames == 1:
+            return [link_frames(record, by_token, self.num_frames) for record in records]
+        shots = {
+            record["token"]: parse_shots(info, record, self.data_root)
+            for record, info in zip(records, infos, strict=True)
+        }
+        return [
+            link_shots(record, by_token, shots, self.num_frames, self.frame_interval)
+            for record in records
+        ]
 
     def _notes(self, records: Sequence[Record], by_token: Mapping[str, Record]) -> list[str]:
         """What is odd about the records without being wrong; refuses to train on nothing."""

@@ -48,6 +48,7 @@ class Reader:
         classes: Class names, in the order of the info file's labels.
         class_of: Category -> class; categories that are not in it have the label -1.
         point_numbers: float32 numbers a LiDAR point.
+        sweeps: Take the cameras' images between the key frames, too.
     """
 
     nusc: NuScenes
@@ -55,9 +56,10 @@ class Reader:
     classes: tuple[str, ...]
     class_of: Mapping[str, str]
     point_numbers: int
+    sweeps: bool = False
 
 
-def make_reader(nusc: NuScenes, lidar_channel: str = LIDAR) -> Reader:
+def make_reader(nusc: NuScenes, lidar_channel: str = LIDAR, sweeps: bool = False) -> Reader:
     """How to read these tables.
 
     Tables with nuScenes' categories have its ten detection classes. In tables that share no
@@ -78,7 +80,7 @@ def make_reader(nusc: NuScenes, lidar_channel: str = LIDAR) -> Reader:
         classes, class_of = tuple(categories), {name: name for name in categories}
     else:
         classes, class_of = CLASSES, CATEGORY_TO_CLASS
-    return Reader(nusc, lidar, classes, class_of, _point_numbers(nusc, lidar))
+    return Reader(nusc, lidar, classes, class_of, _point_numbers(nusc, lidar), sweeps)
 
 
 def _point_numbers(nusc: NuScenes, lidar: str | None) -> int:
@@ -89,7 +91,8 @@ def _point_numbers(nusc: NuScenes, lidar: str | None) -> int:
     if token is None:  # named with the sample when that is read
         return NUSCENES_POINT_NUMBERS
     path = osp.join(nusc.dataroot, nusc.get("sample_data", token)["filename"])
-    return point_width(path) if osp.isfile(path) else NUSCENES_POINT_NUMBERS
+    has_points = osp.isfile(path) and osp.getsize(path) > 0  # if not, its reader will say so
+    return point_width(path) if has_points else NUSCENES_POINT_NUMBERS
 
 
 def sample_channels(reader: Reader, sample: dict) -> list[str]:
@@ -145,7 +148,7 @@ def _sample_info(reader: Reader, sample: dict) -> dict:
         "ego2global": ego2global.tolist(),
         "lidar_points": lidar_points,
         "images": {
-            channel: _camera_info(nusc, sample["data"][channel], global_T_lidar)
+            channel: _camera_info(reader, sample["data"][channel], global_T_lidar)
             for channel in channels
         },
         "map_layers": map_layer_files(nusc, scene["log_token"]),
@@ -185,13 +188,42 @@ def _matrix(record: dict) -> np.ndarray:
     return transform_matrix(record["translation"], Quaternion(record["rotation"]))
 
 
-def _camera_info(nusc: NuScenes, token: str, global_T_lidar: np.ndarray) -> dict:
+def sweeps_before(nusc: NuScenes, data: dict) -> list[dict]:
+    """A camera's rows of ``sample_data`` since the key frame before this one, newest first."""
+    rows, token = [], data["prev"]
+    while token:
+        row = nusc.get("sample_data", token)
+        if row["is_key_frame"]:
+            break
+        rows.append(row)
+        token = row["prev"]
+    return rows
+
+
+def _sweep_info(nusc: NuScenes, data: dict, key: dict) -> dict:
+    """One image between key frames; its mount where it is another than the key image's."""
+    mount = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
+    cam2ego, ego2global = _mount_and_pose(nusc, data)
+    info = {
+        "img_path": data["filename"],  # below the root: sweeps lie in another folder
+        "timestamp": data["timestamp"] / 1e6,
+        "ego2global": ego2global.tolist(),
+    }
+    if data["calibrated_sensor_token"] != key["calibrated_sensor_token"]:
+        intrinsics = np.asarray(mount["camera_intrinsic"], dtype=np.float64)
+        info |= {"cam2ego": cam2ego.tolist(), "cam2img": intrinsics.tolist()}
+    return info
+
+
+def _camera_info(reader: Reader, token: str, global_T_lidar: np.ndarray) -> dict:
+    nusc = reader.nusc
     data = nusc.get("sample_data", token)
     mount = nusc.get("calibrated_sensor", data["calibrated_sensor_token"])
     cam2ego, ego2global = _mount_and_pose(nusc, data)
     # Through the global frame, for the vehicle moves between the two shots (up to 0.33 m at
     # road speed in nuScenes).
     lidar2cam = np.linalg.inv(ego2global @ cam2ego) @ global_T_lidar
+    sweeps = sweeps_before(nusc, data) if reader.sweeps else []
     return {
         "img_path": osp.basename(data["filename"]),
         "cam2img": np.asarray(mount["camera_intrinsic"], dtype=np.float64).tolist(),
@@ -202,6 +234,7 @@ def _camera_info(nusc: NuScenes, token: str, global_T_lidar: np.ndarray) -> dict
         "timestamp": data["timestamp"] / 1e6,
         "width": data["width"],
         "height": data["height"],
+        **({"sweeps": [_sweep_info(nusc, row, data) for row in sweeps]} if sweeps else {}),
     }
 
 

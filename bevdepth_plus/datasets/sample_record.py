@@ -18,6 +18,7 @@ from bevdepth_plus.errors import DataError
 
 Record = dict
 NUSCENES_POINT_NUMBERS = 5  # x, y, z, intensity, ring
+ONLY_UNLINKED = ("global_T_cam", "cameras_present", "prev")  # what linking frames uses up
 MAX_STEP = 10.0  # seconds from one key frame to the next of a scene
 
 
@@ -124,8 +125,7 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
         DataError: A past frame is of another scene, is not earlier, or is more than ``MAX_STEP``
             seconds away.
     """
-    only_here = ("global_T_cam", "cameras_present", "prev")
-    linked = {key: value for key, value in record.items() if key not in only_here}
+    linked = {key: value for key, value in record.items() if key not in ONLY_UNLINKED}
     frames = _past_frames(record, by_token, num_frames)
     ego_T_global = np.linalg.inv(record["ego2global"])
     linked["img_path"] = [path for frame, _ in frames for path in frame["img_path"]]
@@ -142,6 +142,19 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
         [frame["timestamp"] - record["timestamp"] for frame, _ in frames]
     )
     return linked
+
+
+def previous_record(record: Record, by_token: Mapping[str, Record]) -> Record | None:
+    """The key frame before this one; None at the start of a scene and where the file lacks it.
+
+    Raises:
+        DataError: It is of another scene, is not earlier, or is more than ``MAX_STEP`` seconds
+            away.
+    """
+    earlier = by_token.get(record["prev"])
+    if earlier is not None:
+        _require_one_drive(record, earlier)
+    return earlier
 
 
 def _cameras(
@@ -205,10 +218,7 @@ def _past_frames(
     frames = [(record, True)]
     current: Record | None = record
     while len(frames) < num_frames:
-        earlier = by_token.get(current["prev"]) if current is not None else None
-        if earlier is not None:
-            _require_one_drive(current, earlier)
-        current = earlier
+        current = None if current is None else previous_record(current, by_token)
         frames.append((record, False) if current is None else (current, True))
     return frames
 

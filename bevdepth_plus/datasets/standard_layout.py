@@ -28,6 +28,8 @@ UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 def standard_sample(info: Any, where: str) -> dict:
     """A sample with a text as token, times in seconds, 3x3 intrinsics and a LiDAR entry.
 
+    ``prev`` is a text or None, ``scene_token`` a text or absent.
+
     Args:
         info: An entry of ``data_list``.
         where: What to call it in an error while its token is not known.
@@ -52,11 +54,12 @@ def standard_sample(info: Any, where: str) -> dict:
         },
         "lidar_points": _lidar(info.get("lidar_points"), f"{place}: lidar_points"),
     }
-    for key in ("prev", "scene_token"):
-        if info.get(key) not in (None, ""):
-            standard[key] = _name(info[key], f"{place}: {key}")
-        elif key in info:
-            standard[key] = None
+    prev, scene = info.get("prev"), info.get("scene_token")
+    standard["prev"] = None if _is_empty(prev) else _name(prev, f"{place}: prev")
+    if _is_empty(scene):
+        standard.pop("scene_token", None)
+    else:
+        standard["scene_token"] = _name(scene, f"{place}: scene_token")
     return standard
 
 
@@ -94,9 +97,17 @@ def _camera(camera: Any, where: str) -> Mapping:
         time = seconds(camera["timestamp"], f"{where}.timestamp")
         if time != camera["timestamp"]:
             changes["timestamp"] = time
+    if camera.get("sweeps"):
+        changes["sweeps"] = _sweeps(camera["sweeps"], f"{where}.sweeps")
     if _row_lengths(camera.get("cam2img")) in ([4] * 3, [4] * 4):
         changes |= _without_baseline(camera, where)
     return {**camera, **changes} if changes else camera
+
+
+def _sweeps(sweeps: Any, where: str) -> list[Mapping]:
+    if not isinstance(sweeps, list | tuple):
+        raise DataError(f"{where} must be a list, got {short(sweeps)}; make the info file anew")
+    return [_camera(sweep, f"{where}[{index}]") for index, sweep in enumerate(sweeps)]
 
 
 def _row_lengths(matrix: Any) -> list[int]:
@@ -127,9 +138,11 @@ def _lidar(lidar: Any, where: str) -> Mapping:
     if lidar is None:
         return {"lidar_path": None, "lidar2ego": np.eye(4).tolist()}
     mapping(lidar, where)
-    if lidar.get("lidar_path"):
-        return lidar
-    return {"lidar2ego": np.eye(4).tolist(), **lidar, "lidar_path": None}
+    return {**lidar, "lidar_path": None} if _is_empty(lidar.get("lidar_path")) else lidar
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value)
 
 
 def _name(value: Any, where: str) -> str:

@@ -14,12 +14,12 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from bevdepth_plus.official.weights import not_a_checkpoint
 from bevdepth_plus.compat import allow_mmengine_checkpoints, init_cpu_process_group
 from bevdepth_plus.engine.cfg_options import load_with_options
 from bevdepth_plus.engine.moved_options import refuse_moved
 from bevdepth_plus.engine.preflight import check, complete
 from bevdepth_plus.errors import DataError, TrainingError
+from bevdepth_plus.official.weights import not_a_checkpoint
 
 
 def prepare_determinism() -> None:

@@ -8,7 +8,11 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_optimizer=True),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="NonFiniteLossHook"), dict(type="RandomStateHook")]
+custom_hooks = [
+    dict(type="NonFiniteLossHook"),
+    dict(type="RandomStateHook"),
+    dict(type="StartReportHook"),
+]
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

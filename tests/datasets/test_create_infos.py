@@ -357,3 +357,48 @@ def test_a_version_without_annotations_has_samples_without_objects(tables):
     assert len(infos) == 9
     assert all(info["instances"] == [] and info["bike_racks"] == [] for info in infos)
     assert {info["scene_name"] for info in infos} == {"scene-0077", "scene-0078", "scene-0079"}
+
+
+def add_sweeps(tables, channel: str) -> list[str]:
+    """Two images between the first two key frames of scene-0061; returns their files."""
+    key = next(r for r in tables.rows["sample_data"] if r["token"] == f"scene-0061-1-{channel}")
+    before = next(r for r in tables.rows["sample_data"] if r["token"] == f"scene-0061-0-{channel}")
+    names = []
+    chain = [before]
+    for step in (1, 2):
+        token = f"sweep-{step}-{channel}"
+        names.append(f"sweeps/{channel}/{token}.jpg")
+        path = tables.root / names[-1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        time = before["timestamp"] + step * 100_000
+        pose = next(r for r in tables.rows["ego_pose"] if r["token"] == before["ego_pose_token"])
+        tables.rows["ego_pose"].append({**pose, "token": token, "timestamp": time})
+        row = {**before, "token": token, "ego_pose_token": token, "timestamp": time,
+               "is_key_frame": False, "filename": names[-1]}  # fmt: skip
+        tables.rows["sample_data"].append(row)
+        chain.append(row)
+    chain.append(key)
+    for earlier, later in zip(chain, chain[1:], strict=False):
+        earlier["next"], later["prev"] = later["token"], earlier["token"]
+    tables.write()
+    return names
+
+
+def test_images_between_key_frames_are_listed_newest_first_where_asked_for(tables):
+    names = add_sweeps(tables, "CAM_BACK")
+    assert "sweeps" not in read_info_file(create(tables)[0])["data_list"][1]["images"]["CAM_BACK"]
+    train = read_info_file(create(tables, sweeps=True)[0])["data_list"]
+    sweeps = train[1]["images"]["CAM_BACK"]["sweeps"]
+    assert [sweep["img_path"] for sweep in sweeps] == names[::-1]
+    gaps = [train[1]["images"]["CAM_BACK"]["timestamp"] - sweep["timestamp"] for sweep in sweeps]
+    np.testing.assert_allclose(gaps, [0.3, 0.4], atol=1e-6)
+    assert "sweeps" not in train[0]["images"]["CAM_BACK"]
+    assert "sweeps" not in train[1]["images"]["CAM_FRONT"]
+
+
+def test_missing_images_between_key_frames_are_named(tables):
+    (tables.root / add_sweeps(tables, "CAM_BACK")[0]).unlink()
+    create(tables)
+    with pytest.raises(DataError, match="1 files are missing .*sweeps/CAM_BACK/sweep-1-CAM_BACK"):
+        create(tables, sweeps=True)

@@ -96,7 +96,7 @@ def test_numbers_as_tokens_are_texts_everywhere(write_infos, infos):
     for number, info in enumerate(infos):
         info.update(token=number, prev=number - 1 if number else None, scene_token=7)
     read = read_info_file(write_infos(infos))["data_list"]
-    assert [(info["token"], info["prev"], info["scene_token"]) for info in read] == [
+    assert [(info["token"], info.get("prev"), info["scene_token"]) for info in read] == [
         ("0", None, "7"), ("1", "0", "7"), ("2", "1", "7"),
     ]  # fmt: skip
 
