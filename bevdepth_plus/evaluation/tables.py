@@ -41,7 +41,7 @@ def detection_table(result: Mapping[str, Any]) -> str:
         f"NDS {_number(result['NDS'])}   mAP {_number(result['mAP'])}   "
         f"({result['num_samples']} samples, {result['num_predictions']} boxes predicted)"
     )
-    return f"{_grid([header, *rows, mean], rules=(1, len(rows) + 1))}\n{summary}"
+    return f"{text_grid([header, *rows, mean], rules=(1, len(rows) + 1))}\n{summary}"
 
 
 def depth_table(name: str, depth: Mapping[str, Any]) -> str:
@@ -56,10 +56,10 @@ def depth_table(name: str, depth: Mapping[str, Any]) -> str:
         [name, str(metrics["count"]), *(_number(metrics[key]) for key in _DEPTH)]
         for name, metrics in groups.items()
     ]
-    return _grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
+    return text_grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
 
 
-def _grid(rows: Sequence[Sequence[str]], rules: Sequence[int]) -> str:
+def text_grid(rows: Sequence[Sequence[str]], rules: Sequence[int]) -> str:
     """Columns aligned, the first to the left; a rule above each row index in ``rules``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
