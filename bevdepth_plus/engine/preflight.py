@@ -46,6 +46,7 @@ def check(cfg: Config) -> list[str]:
     """
     _check_classes(cfg)
     _check_depth_labels(cfg)
+    _check_cells(cfg)
     return list(_grid_notes(cfg))
 
 
@@ -94,6 +95,21 @@ def _check_depth_labels(cfg: Config) -> None:
                 f"model.{taught[0]} learns from depth maps, and nothing in the training pipeline "
                 f"({', '.join(steps)}) makes any: add LoadLidarPoints and LidarDepthMaps, or set "
                 + " and ".join(f"model.{part}=None" for part in taught)
+            )
+
+
+def _check_cells(cfg: Config) -> None:
+    """The BEV encoder halves the map some times and brings it back to its size."""
+    model = cfg.get("model", {})
+    strides = model.get("bev_encoder", {}).get("neck", {}).get("upsample_strides")
+    if not strides or not model.get("grid"):
+        return
+    coarsest = int(max(strides))
+    for name, cells in zip("xy", _grid(model["grid"]).size, strict=False):
+        if cells % coarsest:
+            raise DataError(
+                f"model.grid has {cells} cells along {name}; model.bev_encoder needs a multiple of "
+                f"{coarsest}: choose limits a multiple of {coarsest} cells apart"
             )
 
 
