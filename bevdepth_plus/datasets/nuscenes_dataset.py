@@ -175,9 +175,9 @@ class NuScenesBEVDataset(BaseDataset):
         camera_names = self.camera_names or list(first_of)
         if not camera_names:
             raise DataError(f"{self.ann_file}: sample {infos[0]['token']} has no camera")
-        folders = {name: self._folder(name) for name in camera_names}
+        folders = {name: self.folder(name) for name in camera_names}
         records = [
-            parse_sample(info, camera_names, labels, folders, self._folder("pts"), first_of)
+            parse_sample(info, camera_names, labels, folders, self.folder("pts"), first_of)
             for info in infos
         ]
         by_token = {record["token"]: record for record in records}
@@ -227,7 +227,8 @@ class NuScenesBEVDataset(BaseDataset):
             message = f"{self.ann_file}: {'; '.join(notes)}"
             print_log(message, logger="current", level=logging.WARNING)
 
-    def _folder(self, channel: str) -> str:
+    def folder(self, channel: str) -> str:
+        """Where the files of a camera, or of the LiDAR (`pts`), lie."""
         if channel in self.data_prefix:
             return self.data_prefix[channel]
         if channel != "pts" and "img" in self.data_prefix:

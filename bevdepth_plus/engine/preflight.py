@@ -48,6 +48,7 @@ def check(cfg: Config) -> list[str]:
     """
     _check_classes(cfg)
     _check_depth_labels(cfg)
+    _check_cells(cfg)
     return list(_grid_notes(cfg))
 
 
@@ -107,6 +108,21 @@ def _heads_of_classes(cfg: Config) -> Iterator[tuple[str, Mapping]]:
     for name, head in cfg.get("model", {}).get("heads", {}).items():
         if "classes" in (accepted_names(head.get("type")) or ()):
             yield name, head
+
+
+def _check_cells(cfg: Config) -> None:
+    """The BEV encoder halves the map some times and brings it back to its size."""
+    model = cfg.get("model", {})
+    strides = model.get("temporal", {}).get("encoder", {}).get("neck", {}).get("upsample_strides")
+    if not strides or not model.get("grid"):
+        return
+    coarsest = int(max(strides))
+    for name, cells in zip("xy", _grid(model["grid"]).size, strict=False):
+        if cells % coarsest:
+            raise DataError(
+                f"model.grid has {cells} cells along {name}; model.temporal.encoder needs a multiple of "
+                f"{coarsest}: choose limits a multiple of {coarsest} cells apart"
+            )
 
 
 def _grid_notes(cfg: Config) -> Iterator[str]:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -379,7 +380,7 @@ def add_sweeps(tables, channel: str) -> list[str]:
         tables.rows["sample_data"].append(row)
         chain.append(row)
     chain.append(key)
-    for earlier, later in zip(chain, chain[1:], strict=False):
+    for earlier, later in pairwise(chain):
         earlier["next"], later["prev"] = later["token"], earlier["token"]
     tables.write()
     return names

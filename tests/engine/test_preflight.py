@@ -84,3 +84,9 @@ def test_a_grid_that_is_no_whole_number_of_cells_is_refused(cfg):
     cfg.model.grid.x = (-50.0, 50.0, 0.7)
     with pytest.raises(DataError, match=r"model.grid: BEV grid axis x .* is 142.86 cells"):
         check(cfg)
+
+
+def test_a_grid_that_the_bev_encoder_cannot_halve_is_refused(cfg):
+    cfg.model.grid.x = (-50.0, 50.0, 1.0)
+    with pytest.raises(DataError, match="100 cells along x; model.bev_encoder needs a multiple of"):
+        check(cfg)
