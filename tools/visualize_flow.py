@@ -61,7 +61,7 @@ def flow_transform(cfg: Config) -> LoadOpticalFlow:
     for step in _innermost(cfg, "train").get("pipeline", []):
         if step["type"] == "LoadOpticalFlow":
             return LoadOpticalFlow(**{key: step[key] for key in step if key != "type"})
-    return LoadOpticalFlow(stride=cfg.model.view_transform.get("stride", 16))
+    return LoadOpticalFlow(stride=cfg.model.image_encoder.get("stride", 16))
 
 
 def draw(

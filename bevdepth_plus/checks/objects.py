@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def _class_numbers(
     chosen: np.ndarray, distance: np.ndarray, points: np.ndarray, size: np.ndarray
 ) -> dict[str, Any]:
     counts, _ = np.histogram(distance[chosen], RANGES)
-    names = [f"{near:g}-{far:g} m" for near, far in zip(RANGES, RANGES[1:], strict=False)]
+    names = [f"{near:g}-{far:g} m" for near, far in pairwise(RANGES)]
     median = np.median(size[chosen], axis=0).round(2).tolist() if chosen.any() else None
     return {
         "objects": int(chosen.sum()),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from os import path as osp
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ def check_files(
     for name, camera in info["images"].items():
         start = time.perf_counter()
         try:
-            image = read_image(osp.join(image_folders[name], camera["img_path"]))
+            image = read_image(f"{image_folders[name]}/{camera['img_path']}")
         except DataError as error:
             problems.append(f"sample {info['token']}, {name}: {error}")
             continue
@@ -69,7 +68,7 @@ def _check_sweep(info: Mapping, folder: str) -> dict[str, Any] | None:
     if not lidar.get("lidar_path"):
         return None
     width = lidar.get("num_pts_feats") or POINT_NUMBERS
-    points = read_points(osp.join(folder, lidar["lidar_path"]), width, drop_not_finite=True)[:, :3]
+    points = read_points(f"{folder}/{lidar['lidar_path']}", width, drop_not_finite=True)[:, :3]
     instances = [
         instance
         for instance in info.get("instances") or []

@@ -120,8 +120,8 @@ def _check_cells(cfg: Config) -> None:
     for name, cells in zip("xy", _grid(model["grid"]).size, strict=False):
         if cells % coarsest:
             raise DataError(
-                f"model.grid has {cells} cells along {name}; model.temporal.encoder needs a multiple of "
-                f"{coarsest}: choose limits a multiple of {coarsest} cells apart"
+                f"model.grid has {cells} cells along {name}; model.temporal.encoder needs a "
+                f"multiple of {coarsest}: choose limits a multiple of {coarsest} cells apart"
             )
 
 

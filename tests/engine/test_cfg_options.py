@@ -92,15 +92,15 @@ def test_a_setting_that_is_read_but_not_in_the_config_is_taken(key):
     [
         ("mdoel.depth_bins.stop", "nothing reads 'mdoel'; did you mean 'model'"),
         ("data_rot", "nothing reads 'data_rot'; did you mean 'data_root'"),
-        ("model.bbox_hed.tasks", "nothing reads 'bbox_hed'; did you mean 'bbox_head'"),
-        ("model.depth_net.mid_chanels", "did you mean 'mid_channels'"),
-        ("model.bbox_head.nms_radiuss", "did you mean 'nms_radius'"),
+        ("model.hedas.boxes.tasks", "nothing reads 'hedas'; did you mean 'heads'"),
+        ("model.depth.depth_net.mid_chanels", "did you mean 'mid_channels'"),
+        ("model.heads.boxes.nms_radiuss", "did you mean 'nms_radius'"),
         ("train_dataloader.batchsize", "did you mean 'batch_size'"),
         ("train_dataloader.dataset.num_frame", "did you mean 'num_frames'"),
         ("train_cfg.max_epoch", "did you mean 'max_epochs'"),
         ("optim_wrapper.optimizer.learning_rate", "nothing reads 'learning_rate'"),
-        ("train_dataloader.dataset.pipeline.9.flip", "is a list of 6"),
-        ("train_pipeline.1.flip", "train_pipeline is a variable of the config file"),
+        ("param_scheduler.9.gamma", "is a list of 1"),
+        ("train_pipeline.pack.flip", "train_pipeline is a variable of the config file"),
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused_in_one_line(key, complaint):

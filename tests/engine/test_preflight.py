@@ -39,7 +39,7 @@ def test_the_heads_classes_and_the_evaluators_grid_are_filled_in(cfg):
     give_classes(cfg, "train", "val", "test")
     complete(cfg)
     check(cfg)
-    assert cfg.model.bbox_head.classes == OWN
+    assert cfg.model.heads.boxes.classes == OWN
     assert cfg.val_evaluator.grid == cfg.test_evaluator.grid == cfg.model.grid
 
 
@@ -51,26 +51,32 @@ def test_data_sets_of_other_classes_are_refused(cfg):
 
 def test_a_head_that_numbers_the_classes_in_another_way_is_refused(cfg):
     give_classes(cfg, "train", "val", "test")
-    cfg.model.bbox_head.classes = sorted(OWN)
-    with pytest.raises(DataError, match=r"bbox_head.classes are \[car, cyclist, tram\]"):
+    cfg.model.heads.boxes.classes = sorted(OWN)
+    with pytest.raises(DataError, match=r"heads.boxes.classes are \[car, cyclist, tram\]"):
         check(cfg)
 
 
-@pytest.mark.parametrize("taught", ["depth_loss", "metric_depth_head"])
-def test_a_depth_loss_without_depth_maps_is_refused(cfg, taught):
-    cfg.model.depth_loss = None
-    cfg.model[taught] = dict(type="AnyLoss")
-    check(cfg)
+def without_depth_maps(cfg) -> dict:
+    """The training pipeline, after its steps that make depth maps are gone."""
     pipeline = cfg.train_dataloader.dataset.dataset.pipeline
-    pipeline[:] = [step for step in pipeline if "Lidar" not in step.type]
-    with pytest.raises(DataError, match=f"model.{taught} learns from depth maps, and nothing in"):
+    del pipeline.load_points, pipeline.depth_labels
+    return pipeline
+
+
+@pytest.mark.parametrize("taught", ["loss", "priors"])
+def test_a_depth_loss_without_depth_maps_is_refused(cfg, taught):
+    cfg.model.depth.loss = None
+    cfg.model.depth[taught] = dict(any=dict(type="AnyLoss"))
+    check(cfg)
+    without_depth_maps(cfg)
+    with pytest.raises(
+        DataError, match=f"model.depth.{taught} learns from depth maps, and nothing in"
+    ):
         check(cfg)
 
 
 def test_somebodys_own_transform_may_make_the_depth_maps(cfg):
-    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
-    pipeline[:] = [step for step in pipeline if "Lidar" not in step.type]
-    pipeline.insert(1, dict(type="MyStereoDepth"))
+    without_depth_maps(cfg).depth_labels = dict(type="MyStereoDepth")
     check(cfg)
 
 
@@ -88,5 +94,7 @@ def test_a_grid_that_is_no_whole_number_of_cells_is_refused(cfg):
 
 def test_a_grid_that_the_bev_encoder_cannot_halve_is_refused(cfg):
     cfg.model.grid.x = (-50.0, 50.0, 1.0)
-    with pytest.raises(DataError, match="100 cells along x; model.bev_encoder needs a multiple of"):
+    with pytest.raises(
+        DataError, match="100 cells along x; model.temporal.encoder needs a multiple of"
+    ):
         check(cfg)

@@ -17,7 +17,9 @@ _base_ = ["{base}"]
 classes = {classes}
 data_root = "{root}"
 own = dict(metainfo=dict(classes=classes), data_root=data_root)
-model = dict(depth_net=dict(use_dcn=False), bbox_head=dict(tasks=None))
+model = dict(
+    depth=dict(depth_net=dict(use_dcn=False)), heads=dict(boxes=dict(tasks=None))
+)
 train_dataloader = dict(dataset=own)
 val_dataloader = dict(dataset=own)
 test_dataloader = val_dataloader
