@@ -25,6 +25,7 @@ from bevdepth_plus.visualization.from_config import (
     build_model,
     choose_samples,
     depth_maps,
+    map_layers,
     predict,
     scene_and_truth,
 )
@@ -74,9 +75,9 @@ def main() -> None:
     dataset = build_dataset(cfg, args.split)
     model = prepare_model(cfg, args)
     title = Path(args.config).stem
-    far = BEVGrid(**cfg.model.grid).reach + MARGIN
+    grid = BEVGrid(**cfg.model.grid)
     for index in tqdm(choose_samples(dataset, args.samples), desc="drawing", unit="sample"):
-        draw(dataset, index, model, args, title, far)
+        draw(dataset, index, model, args, title, grid)
     print(f"pictures in {args.out}")
 
 
@@ -93,14 +94,15 @@ def draw(
     model: nn.Module | None,
     args: argparse.Namespace,
     title: str,
-    far: float,
+    grid: BEVGrid,
 ) -> None:
     scene, truth = scene_and_truth(dataset, index, title)
     # Somebody's tokens may hold slashes.
     name = re.sub(r"[^\w.+-]", "_", dataset.get_data_info(index)["token"])
-    found, depth = None, {}
+    found, layers, depth = None, None, {}
     if model is not None:
         found, sample, network_size = predict(model, dataset, index)
+        layers = map_layers(sample, grid)
         depth = {
             "pred_depths": depth_maps(sample, every=args.all_depths),
             "image_aug": np.asarray(sample.image_aug)[0],
@@ -108,7 +110,13 @@ def draw(
         }
     classes = dataset.metainfo["classes"]
     page = draw_sample(
-        scene, truth, found, score_threshold=args.score_thr, classes=classes, far=far
+        scene,
+        truth,
+        found,
+        score_threshold=args.score_thr,
+        classes=classes,
+        far=grid.reach + MARGIN,
+        layers=layers,
     )
     page.save(args.out / f"{name}.png")
     if args.depth or args.all_depths:

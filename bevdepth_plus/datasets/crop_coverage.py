@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
-from bevdepth_plus.datasets.transforms.lidar_depth import LoadLidarPoints, within
+from bevdepth_plus.datasets.transforms.lidar_depth import LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
+from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 
 MIN_DEPTH = 1.0  # metres; nearer points lie on the own vehicle
 FEW_LEFT = 0.5  # of the box centres; below it the crop is worth a look
@@ -116,16 +117,14 @@ def _seen(
     camera: int,
 ) -> tuple[int, int]:
     """How many points lie in the camera's image, and how many in its crop."""
-    pixels, depth = project(
+    pixels, depth = project_from_ego(
         torch.from_numpy(points),
         torch.from_numpy(sample["ego_T_cam"][0, camera]),
         torch.from_numpy(sample["intrinsics"][0, camera]),
     )
-    raw = pixels.numpy()[(depth >= MIN_DEPTH).numpy()]
-    raw = raw[within(raw, sample["raw_shape"][camera])]
-    image_aug = sample["image_aug"][0, camera]
-    cropped = raw @ image_aug[:2, :2].T + image_aug[:2, 2]
-    return len(raw), int(within(cropped, sample["img"][camera].shape[:2]).sum())
+    raw = pixels[(depth >= MIN_DEPTH) & in_image(pixels, sample["raw_shape"][camera])]
+    cropped = transform_pixels(torch.from_numpy(sample["image_aug"][0, camera]), raw)
+    return len(raw), int(in_image(cropped, sample["img"][camera].shape[:2]).sum())
 
 
 def _share(part: int, whole: int) -> str:

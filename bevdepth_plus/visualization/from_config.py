@@ -18,8 +18,9 @@ from bevdepth_plus.datasets.transforms import LoadLidarPoints
 from bevdepth_plus.engine.hooks import check_weights_fit
 from bevdepth_plus.engine.launch import load_weights_from
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.visualization.load import load_scene
-from bevdepth_plus.visualization.scene import Boxes, Scene, boxes_of
+from bevdepth_plus.visualization.scene import Boxes, MapLayers, Scene, boxes_of
 
 
 def build_dataset(cfg: Config, split: str) -> BaseDataset:
@@ -113,3 +114,12 @@ def depth_maps(sample: Det3DDataSample, every: bool = False) -> dict[str, np.nda
         return depths
     lifted = "fused" if "fused" in depths else "bin"
     return {lifted: depths[lifted]}
+
+
+def map_layers(sample: Det3DDataSample, grid: BEVGrid) -> MapLayers | None:
+    """The map that a model drew, of a sample of :func:`predict`; None without a map head."""
+    if "pred_map" not in sample:
+        return None
+    values = sample.pred_map.float().cpu().numpy()
+    ends = ((lower, upper) for lower, upper, _ in (grid.x, grid.y))
+    return MapLayers(tuple(sample.map_layers), values, *ends)

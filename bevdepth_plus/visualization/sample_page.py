@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.bev_view import draw_bev
 from bevdepth_plus.visualization.camera_view import draw_camera, write_corner
 from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
-from bevdepth_plus.visualization.scene import Boxes, Scene, hit_by_points
+from bevdepth_plus.visualization.scene import Boxes, MapLayers, Scene, hit_by_points
 
 FAR, NEAR = 54.0, 25.0  # metres shown to each side by the two views from above
 RING_STEPS = ((30, 10), (120, 20), (np.inf, 50))  # up to a reach, rings so far apart, metres
@@ -29,6 +30,7 @@ def draw_sample(
     classes: Sequence[str] = CLASSES,
     hide_unseen: bool = True,
     far: float = FAR,
+    layers: MapLayers | None = None,
 ) -> Page:
     """Draw a sample.
 
@@ -39,6 +41,7 @@ def draw_sample(
         classes: order of the counts in the caption.
         hide_unseen: leave out ground truth without a LiDAR point, which the scores ignore, too.
         far: metres shown to each side by the wider view from above.
+        layers: of the map, drawn under the views from above.
     """
     if truth is not None and hide_unseen and len(scene.points):
         truth = truth.select(hit_by_points(truth, scene.points))
@@ -54,7 +57,7 @@ def draw_sample(
 
     lefts = [style.GAP + i * (side + style.GAP) for i in range(3)]
     caption = page.panel(lefts[0], top, side, side, name="caption")
-    _write_caption(caption, scene, truth, found, score_threshold, classes)
+    _write_caption(caption, scene, truth, found, score_threshold, classes, layers)
     for left, reach, name in ((lefts[1], far, "bev"), (lefts[2], NEAR, "bev near")):
         axes = page.panel(left, top, side, side, name=name)
         draw_bev(
@@ -65,6 +68,7 @@ def draw_sample(
             reach=reach,
             ring_step=next(step for top, step in RING_STEPS if reach <= top),
             show_scores=reach <= 30,
+            layers=layers,
         )
         write_corner(axes, f"from above, {reach:g} m to each side")
     return page
@@ -77,6 +81,7 @@ def _write_caption(
     found: Boxes | None,
     score_threshold: float,
     classes: Sequence[str],
+    layers: MapLayers | None = None,
 ) -> None:
     axes.set(xlim=(0, 1), ylim=(1, 0))
     y = 0.07
@@ -93,6 +98,9 @@ def _write_caption(
         text = f"predictions, score {score_threshold:g} and above"
         _swatch(axes, y, style.FOUND_COLOUR, text, filled=True)
         columns.append((0.76, style.FOUND_COLOUR, found))
+        y += 0.055
+    for name, colour in zip(layers.names if layers else (), cycle(style.MAP_COLOURS), strict=False):
+        _swatch(axes, y, colour, f"map: {name.replace('_', ' ')}", filled=True)
         y += 0.055
     _write(
         axes, 0.06, y, "the filled face, and the line from above, is the front", style.MUTED_TEXT

@@ -66,6 +66,22 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class MapLayers:
+    """The road from above, as predicted or true.
+
+    Attributes:
+        names: of L layers.
+        values: probabilities, or 0 and 1; anything above 1 is unknown, ``[L, Y, X]``.
+        x, y: ends of the grid, metres.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Scene:
     """One moment: what the cameras and the LiDAR saw.
 

@@ -3,17 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
-from bevdepth_plus.datasets.transforms.lidar_depth import (
-    LidarDepthMaps,
-    LoadLidarPoints,
-    nearest_depth_map,
-)
+from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.errors import DataError
 
 FORWARD_CAMERA = np.array([[0.0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
@@ -35,22 +29,6 @@ def results_of(points: list[list[float]]) -> dict:
 
 def depth_map(points: list[list[float]], **options) -> np.ndarray:
     return LidarDepthMaps(**options)(results_of(points))["depth_maps"][0]
-
-
-@settings(derandomize=True, max_examples=40, deadline=None)
-@given(st.data())
-def test_the_nearest_point_wins_whatever_the_order(data):
-    depths = data.draw(st.lists(st.floats(1, 60, width=32), min_size=1, max_size=12))
-    pixels = np.tile([[7.9, 3.2]], (len(depths), 1))
-    image = nearest_depth_map(pixels, np.array(depths), (10, 20))
-    assert image[3, 7] == min(depths)
-    assert np.count_nonzero(image) == 1
-
-
-def test_pixel_j_covers_j_to_j_plus_one():
-    pixels = np.array([[0.0, 0.0], [19.999, 9.999], [20.0, 5.0], [5.0, 10.0], [-0.001, 5.0]])
-    image = nearest_depth_map(pixels, np.full(5, 2.0), (10, 20))
-    assert np.argwhere(image).tolist() == [[0, 0], [9, 19]]
 
 
 def test_a_point_ahead_gets_its_depth_along_the_optical_axis():
