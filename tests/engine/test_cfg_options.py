@@ -49,7 +49,7 @@ def test_the_data_root_of_a_recipe_moves_all_its_files():
 def test_what_follows_from_a_variable_follows():
     cfg = load_with_options(TWO_FRAMES, {"num_frames": 3})
     assert cfg.train_dataloader.dataset.num_frames == 3
-    assert cfg.model.bev_encoder.backbone.in_channels == 240
+    assert cfg.model.temporal.num_frames == 3
 
 
 def test_without_variables_the_config_is_mmengines_own():
@@ -60,10 +60,11 @@ def test_without_variables_the_config_is_mmengines_own():
 
 
 def test_a_setting_is_replaced_alone():
-    options = {"train_dataloader.batch_size": 2, "train_dataloader.dataset.pipeline.1.flip": False}
+    flip = "train_dataloader.dataset.pipeline.augment_images.flip"
+    options = {"train_dataloader.batch_size": 2, flip: False}
     cfg = load_with_options(TWO_FRAMES, options)
     assert cfg.train_dataloader.batch_size == 2
-    assert cfg.train_dataloader.dataset.pipeline[1].flip is False
+    assert cfg.train_dataloader.dataset.pipeline.augment_images.flip is False
     assert cfg.val_dataloader.batch_size == 1
 
 
@@ -71,7 +72,7 @@ def test_a_setting_is_replaced_alone():
     "key",
     [
         "model.test_time_flips.image",
-        "model.view_transform.rounding",
+        "model.view_transform.refinement",
         "train_dataloader.dataset.min_lidar_points",
         "train_dataloader.pin_memory",
         "optim_wrapper.accumulative_counts",

@@ -17,7 +17,7 @@ def tilted(slope: float) -> torch.Tensor:
 
 def test_the_angle_between_two_planes_is_what_it_costs():
     flat, ramp = tilted(0.0), tilted(0.5)
-    loss = depth_normal_consistency_loss(ramp, flat, flat > 0, INTRINSICS)
+    loss = depth_normal_consistency_loss(ramp, flat, flat > 0, INTRINSICS, pixel_centre=0.0)
     torch.testing.assert_close(loss, torch.tensor(1 - math.cos(math.atan(0.5))))
 
 

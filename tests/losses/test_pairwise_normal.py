@@ -73,7 +73,9 @@ def test_pixels_go_through_the_camera_as_column_and_row():
         normals.append(normal / normal.norm() * -torch.sign(normal @ first))
     mean = (normals[0] + normals[1]) / (normals[0] + normals[1]).norm()
     planes = torch.ones(1, 1, H, W, dtype=torch.long)
-    loss = plane_normal_loss(pred, target, target > 0, INTRINSICS, planes, triplets)
+    loss = plane_normal_loss(
+        pred, target, target > 0, INTRINSICS, planes, triplets, pixel_centre=0.0
+    )
     torch.testing.assert_close(loss, 1 - normals[0] @ mean)
 
 

@@ -43,19 +43,21 @@ def golden(shared_dir):
 @pytest.mark.parametrize(("drop", "expected"), [(0.25, "vnl_drop25"), (0.0, "vnl_all")])
 def test_it_agrees_with_metric3d(golden, drop, expected):
     inputs = [golden[key] for key in ("pred", "target", "mask", "intrinsics", "triplets_yx")]
-    loss = virtual_normal_loss(*inputs, drop_smallest=drop)
+    loss = virtual_normal_loss(*inputs, drop_smallest=drop, pixel_centre=0.0)
     torch.testing.assert_close(loss, golden[expected], atol=1e-4, rtol=0)
 
 
 def test_it_keeps_the_triplets_that_metric3d_keeps(golden):
     inputs = [golden[key] for key in ("target", "mask", "intrinsics", "triplets_yx")]
-    assert torch.equal(virtual_triplets(*inputs), golden["valid"])
+    assert torch.equal(virtual_triplets(*inputs, pixel_centre=0.0), golden["valid"])
 
 
 def test_fy_is_used_for_y():
     pred, target = bumpy(0), bumpy(1)
     intrinsics = camera(20.0, 35.0, 8.0, 6.0)
-    loss = virtual_normal_loss(pred, target, target > 0, intrinsics, TRIPLET, max_cos=1.0)
+    loss = virtual_normal_loss(
+        pred, target, target > 0, intrinsics, TRIPLET, max_cos=1.0, pixel_centre=0.0
+    )
     torch.testing.assert_close(loss, by_hand(pred, target, 20.0, 35.0, 8.0, 6.0))
 
 
@@ -76,7 +78,7 @@ def test_the_principal_point_of_an_earlier_call_is_not_kept():
 def test_half_a_pixel_in_the_matrix_is_half_a_pixel_in_the_convention():
     pred, target = bumpy(0), bumpy(1)
     at_corner = virtual_normal_loss(
-        pred, target, target > 0, camera(20, 20, 7.5, 5.5), TRIPLET, max_cos=1.0
+        pred, target, target > 0, camera(20, 20, 7.5, 5.5), TRIPLET, max_cos=1.0, pixel_centre=0.0
     )
     at_centre = virtual_normal_loss(
         pred, target, target > 0, camera(20, 20, 8, 6), TRIPLET, max_cos=1.0, pixel_centre=0.5
@@ -104,7 +106,9 @@ def test_a_predicted_depth_of_zero_moves_its_own_point_only():
     for depth in (0.0, 1e-6):
         pred[0, 0, 10, 3] = depth
         leaf = pred.clone().requires_grad_()
-        loss = virtual_normal_loss(leaf, target, target > 0, intrinsics, TRIPLET, max_cos=1.0)
+        loss = virtual_normal_loss(
+            leaf, target, target > 0, intrinsics, TRIPLET, max_cos=1.0, pixel_centre=0.0
+        )
         loss.backward()
         assert leaf.grad.isfinite().all()
         losses.append(loss.detach())
