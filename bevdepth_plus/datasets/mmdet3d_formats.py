@@ -48,13 +48,27 @@ def adapt(metainfo: Mapping, samples: list, where: str) -> tuple[Mapping, list]:
         return metainfo, samples
     adapt_sample = {"kitti": _kitti_sample, "waymo": _waymo_sample, "lyft": _lyft_sample}[name]
     classes = metainfo.get("CLASSES", CLASSES_OF[name])
+    if not isinstance(classes, list | tuple) or not all(isinstance(each, str) for each in classes):
+        raise DataError(f"{where}: metainfo.CLASSES must be class names, got {short(classes)}")
     categories = metainfo.get("categories") or {n: label for label, n in enumerate(classes)}
     described = {**metainfo, "dataset": name, "info_version": "1.1", "categories": categories}
     places = (f"{where}: data_list[{index}]" for index in range(len(samples)))
     return described, [
-        adapt_sample(mapping(sample, place, ("images", "lidar_points")), place)
+        adapt_sample(_with_parts(sample, place), place)
         for sample, place in zip(samples, places, strict=True)
     ]
+
+
+def _with_parts(sample: Any, where: str) -> Mapping:
+    """The sample, if what all three data sets convert is of the right type."""
+    mapping(sample, where, ("images", "lidar_points"))
+    for name, camera in mapping(sample["images"], f"{where}.images").items():
+        mapping(camera, f"{where}.images.{name}")
+    mapping(sample["lidar_points"], f"{where}.lidar_points")
+    for key in ("instances", "cam_sync_instances"):
+        if not isinstance(sample.get(key, []), list | tuple):
+            raise DataError(f"{where}.{key} must be a list, got {short(sample[key])}; {REMEDY}")
+    return sample
 
 
 def data_set_of(metainfo: Mapping) -> str | None:
