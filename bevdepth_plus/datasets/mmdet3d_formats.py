@@ -62,8 +62,7 @@ def adapt(metainfo: Mapping, samples: list, where: str) -> tuple[Mapping, list]:
 def _with_parts(sample: Any, where: str) -> Mapping:
     """The sample, if what all three data sets convert is of the right type."""
     mapping(sample, where, ("images", "lidar_points"))
-    for name, camera in mapping(sample["images"], f"{where}.images").items():
-        mapping(camera, f"{where}.images.{name}")
+    mapping(sample["images"], f"{where}.images")
     mapping(sample["lidar_points"], f"{where}.lidar_points")
     for key in ("instances", "cam_sync_instances"):
         if not isinstance(sample.get(key, []), list | tuple):
@@ -90,7 +89,12 @@ def _kitti_sample(info: Mapping, where: str) -> dict:
         raise DataError(f"{where}.sample_idx must be a number, got {short(index)}; {REMEDY}")
     token = f"{index:06d}"
     place = f"sample {token}"
-    images = {n: camera for n, camera in info["images"].items() if "img_path" in camera}
+    # Beside the cameras stand those without images, and the rectifying rotation.
+    images = {
+        name: camera
+        for name, camera in info["images"].items()
+        if isinstance(camera, Mapping) and "img_path" in camera
+    }
     lidar2ego = np.eye(4)
     lidar2ego[2, 3] = KITTI_LIDAR_HEIGHT
     adapted = {

@@ -132,7 +132,7 @@ def test_an_old_file_is_refused_with_what_to_do(other):
     ("path", "value", "complaint"),
     [
         (("images",), [1], "images must be a dict"),
-        (("images", "CAM2"), None, "images.CAM2 must be a dict"),
+        (("images", "CAM2"), None, "images.CAM2 lacks lidar2cam"),
         (("images", "CAM2", "lidar2cam"), [[1.0]], r"images.CAM2.lidar2cam must be \(4, 4\)"),
         (("lidar_points",), "000008.bin", "lidar_points must be a dict"),
         (("instances",), 3, "instances must be a list"),
