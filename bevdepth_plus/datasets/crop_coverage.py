@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from bevdepth_plus.datasets.transforms.camera_coverage import covered_points
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
-from bevdepth_plus.geometry.cameras import project_from_ego
-from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
+from bevdepth_plus.geometry.rigid import transform_points
 
-MIN_DEPTH = 1.0  # metres; nearer points lie on the own vehicle
 FEW_LEFT = 0.5  # of the box centres; below it the crop is worth a look
 ENOUGH_BOXES = 10  # for that
 
@@ -57,8 +56,8 @@ def crop_coverage(dataset: Any, num_samples: int = 16) -> list[CameraCoverage]:
     readers = [step for step in steps if isinstance(step, LoadLidarPoints)]
     found: dict[str, CameraCoverage] = {}
     for index in np.unique(np.linspace(0, len(dataset) - 1, num_samples).astype(int)):
-        sample = crop(LoadMultiViewImages()(dataset.get_data_info(int(index))))
-        _count(sample, _points(sample, readers), found)
+        whole = LoadMultiViewImages()(dataset.get_data_info(int(index)))
+        _count(whole, crop(whole), _points(whole, readers), found)
     return list(found.values())
 
 
@@ -92,39 +91,38 @@ def _innermost(dataset: Any) -> Any:
         dataset = inner
 
 
-def _points(sample: dict, readers: Sequence[LoadLidarPoints]) -> np.ndarray:
+def _points(sample: dict, readers: Sequence[LoadLidarPoints]) -> torch.Tensor:
     """The sweep in the ego frame, [P, 3]; empty without one."""
     if sample["lidar_path"] is None or not readers:
-        return np.zeros((0, 3))
-    points = readers[0](sample)["points"][:, :3].astype(np.float64)
-    return points @ sample["lidar2ego"][:3, :3].T + sample["lidar2ego"][:3, 3]
+        return torch.zeros(0, 3, dtype=torch.float64)
+    points = torch.from_numpy(readers[0](sample)["points"][:, :3].astype(np.float64))
+    return transform_points(torch.from_numpy(sample["lidar2ego"]), points)
 
 
-def _count(sample: dict, points: np.ndarray, found: dict[str, CameraCoverage]) -> None:
-    boxes = sample["ann_info"]["gt_bboxes_3d"].gravity_center.double().numpy()
-    for camera, name in enumerate(sample["cam_names"]):
+def _count(
+    whole: dict,  # a sample with its images as they were taken
+    cropped: dict,  # the same as the network gets it
+    points: torch.Tensor,  # [P, 3], ego frame
+    found: dict[str, CameraCoverage],
+) -> None:
+    boxes = whole["ann_info"]["gt_bboxes_3d"].gravity_center.double()
+    for camera, name in enumerate(whole["cam_names"]):
         row = found.setdefault(name, CameraCoverage(name))
-        if sample["camera_mask"][0, camera]:
-            for kind, places in (("boxes", boxes), ("points", points)):
-                seen, left = _seen(places, sample, camera)
-                setattr(row, kind, getattr(row, kind) + seen)
-                setattr(row, f"{kind}_left", getattr(row, f"{kind}_left") + left)
+        before, after = _of_one_camera(whole, camera), _of_one_camera(cropped, camera)
+        row.boxes += int(covered_points(boxes, before).sum())
+        row.boxes_left += int(covered_points(boxes, after).sum())
+        row.points += int(covered_points(points, before).sum())
+        row.points_left += int(covered_points(points, after).sum())
 
 
-def _seen(
-    points: np.ndarray,  # [P, 3], ego frame
-    sample: dict,
-    camera: int,
-) -> tuple[int, int]:
-    """How many points lie in the camera's image, and how many in its crop."""
-    pixels, depth = project_from_ego(
-        torch.from_numpy(points),
-        torch.from_numpy(sample["ego_T_cam"][0, camera]),
-        torch.from_numpy(sample["intrinsics"][0, camera]),
-    )
-    raw = pixels[(depth >= MIN_DEPTH) & in_image(pixels, sample["raw_shape"][camera])]
-    cropped = transform_pixels(torch.from_numpy(sample["image_aug"][0, camera]), raw)
-    return len(raw), int(in_image(cropped, sample["img"][camera].shape[:2]).sum())
+def _of_one_camera(sample: dict, camera: int) -> dict:
+    """The key frame as if the vehicle had this camera alone."""
+    arrays = ("intrinsics", "ego_T_cam", "image_aug", "camera_mask")
+    return {
+        "bev_aug": sample["bev_aug"],
+        **{name: sample[name][:1, camera : camera + 1] for name in arrays},
+        **{name: [sample[name][camera]] for name in ("img", "raw_shape")},
+    }
 
 
 def _share(part: int, whole: int) -> str:

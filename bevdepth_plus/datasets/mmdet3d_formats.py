@@ -48,13 +48,26 @@ def adapt(metainfo: Mapping, samples: list, where: str) -> tuple[Mapping, list]:
         return metainfo, samples
     adapt_sample = {"kitti": _kitti_sample, "waymo": _waymo_sample, "lyft": _lyft_sample}[name]
     classes = metainfo.get("CLASSES", CLASSES_OF[name])
+    if not isinstance(classes, list | tuple) or not all(isinstance(each, str) for each in classes):
+        raise DataError(f"{where}: metainfo.CLASSES must be class names, got {short(classes)}")
     categories = metainfo.get("categories") or {n: label for label, n in enumerate(classes)}
     described = {**metainfo, "dataset": name, "info_version": "1.1", "categories": categories}
     places = (f"{where}: data_list[{index}]" for index in range(len(samples)))
     return described, [
-        adapt_sample(mapping(sample, place, ("images", "lidar_points")), place)
+        adapt_sample(_with_parts(sample, place), place)
         for sample, place in zip(samples, places, strict=True)
     ]
+
+
+def _with_parts(sample: Any, where: str) -> Mapping:
+    """The sample, if what all three data sets convert is of the right type."""
+    mapping(sample, where, ("images", "lidar_points"))
+    mapping(sample["images"], f"{where}.images")
+    mapping(sample["lidar_points"], f"{where}.lidar_points")
+    for key in ("instances", "cam_sync_instances"):
+        if not isinstance(sample.get(key, []), list | tuple):
+            raise DataError(f"{where}.{key} must be a list, got {short(sample[key])}; {REMEDY}")
+    return sample
 
 
 def data_set_of(metainfo: Mapping) -> str | None:
@@ -76,7 +89,12 @@ def _kitti_sample(info: Mapping, where: str) -> dict:
         raise DataError(f"{where}.sample_idx must be a number, got {short(index)}; {REMEDY}")
     token = f"{index:06d}"
     place = f"sample {token}"
-    images = {n: camera for n, camera in info["images"].items() if "img_path" in camera}
+    # Beside the cameras stand those without images, and the rectifying rotation.
+    images = {
+        name: camera
+        for name, camera in info["images"].items()
+        if isinstance(camera, Mapping) and "img_path" in camera
+    }
     lidar2ego = np.eye(4)
     lidar2ego[2, 3] = KITTI_LIDAR_HEIGHT
     adapted = {

@@ -57,3 +57,28 @@ def test_a_sample_without_a_required_key_is_named(write_infos, infos):
     with pytest.raises(DataError, match=r"data_list\[1\] lacks ego2global") as error:
         read_info_file(write_infos(infos))
     one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"metainfo": None, "data_list": []}, "metainfo must be a dict, got None"),
+        ({"metainfo": {}, "data_list": {}}, "data_list must be a list"),
+        ({"metainfo": {"info_version": "1.1"}, "data_list": [{}]}, "metainfo.categories must be"),
+        (
+            {"metainfo": {"info_version": "1.1", "categories": {"a": 0, "b": 0}}, "data_list": [1]},
+            "'a' and 'b' have the same label 0",
+        ),
+        (
+            {"metainfo": {"info_version": "1.1", "categories": {"a": 0}}, "data_list": [None]},
+            r"data_list\[0\] must be a dict, got None",
+        ),
+        ([1, 2], "is not an info file of version 1.1: .* got a list"),
+    ],
+)
+def test_a_file_of_another_shape_is_named(tmp_path, content, complaint):
+    path = tmp_path / "odd.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=f"odd.pkl.*{complaint}") as error:
+        read_info_file(path)
+    one_line(error)

@@ -126,3 +126,29 @@ def test_lyfts_sample_has_its_classes_and_unknown_point_counts(other):
 def test_an_old_file_is_refused_with_what_to_do(other):
     with pytest.raises(DataError, match="lyft_infos_val.pkl is not an info file of version 1.1"):
         read_info_file(other / "lyft" / "lyft_infos_val.pkl")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        (("images",), [1], "images must be a dict"),
+        (("images", "CAM2"), None, "images.CAM2 lacks lidar2cam"),
+        (("images", "CAM2", "lidar2cam"), [[1.0]], r"images.CAM2.lidar2cam must be \(4, 4\)"),
+        (("lidar_points",), "000008.bin", "lidar_points must be a dict"),
+        (("instances",), 3, "instances must be a list"),
+        (("instances", 0), None, r"instances\[0\] must be a dict"),
+        (("instances", 0, "bbox_3d"), [1.0] * 6, r"instances\[0\].bbox_3d must be \(7,\)"),
+        (("sample_id",), "eight", "sample_idx must be a number"),
+    ],
+)
+def test_a_damaged_kitti_file_ends_in_one_line(other, tmp_path, path, value, complaint):
+    content = pickle.loads((other / "kitti_000008" / "000008.pkl").read_bytes())
+    node = content["data_list"][0]
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    damaged = tmp_path / "damaged.pkl"
+    damaged.write_bytes(pickle.dumps(content))
+    with pytest.raises(DataError, match=complaint) as error:
+        read_info_file(damaged)
+    assert "\n" not in str(error.value)
