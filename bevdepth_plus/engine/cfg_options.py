@@ -120,7 +120,7 @@ def _require_known(cfg: Config, key: str) -> None:
             f"--cfg-options {key}: {parts[0]} is a variable of the config file, which copies it; "
             f"set the copy, below {_listed(READ, cfg)}"
         )
-    node: Any = cfg
+    node: Any = dict(cfg.items())  # a Config is no Mapping
     for depth, part in enumerate(parts):
         if isinstance(node, Sequence) and not isinstance(node, str):
             if not part.isdecimal() or int(part) >= len(node):

@@ -155,6 +155,8 @@ class NuScenesBEVMetric(BaseMetric):
         report["notes"] = notes_on(
             report, infos, content, options=self.detection_options, cameras=cameras, grid=self.grid
         )
+        if any(result["boxes"].shape[1] == 7 for result in results):
+            report["notes"].append("the model gives no velocities: vel_err is that of rest")
         self._show(report)
         if self.out_dir is not None:
             write_json_atomically(report, self.out_dir / "metrics.json", indent=2)

@@ -61,10 +61,13 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
     Raises:
         DataError: a token is not in the data set.
     """
-    index_of = {dataset.get_data_info(i)["token"]: i for i in range(len(dataset))}
-    if len(wanted) == 1 and wanted[0] not in index_of and _is_count(wanted[0]):
-        count = min(int(wanted[0]), len(dataset))
-        return [index * len(dataset) // count for index in range(count)]
+    size = len(dataset)
+    if len(wanted) == 1 and _is_count(wanted[0]) and int(wanted[0]) <= size:
+        count = int(wanted[0])
+        return [index * size // count for index in range(count)]
+    index_of = {dataset.get_data_info(i)["token"]: i for i in range(size)}
+    if len(wanted) == 1 and _is_count(wanted[0]) and wanted[0] not in index_of:
+        return list(range(size))  # more than there are
     for token in wanted:
         if token not in index_of:
             raise DataError(f"sample {token} is not in {dataset.ann_file}; give one of its tokens")
@@ -72,7 +75,7 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
 
 
 def _is_count(wanted: str) -> bool:
-    """Whether a word is a number of samples; tokens may be numbers, too, as KITTI's 000123 are."""
+    """Whether a word may be a number of samples; a token may be 000123, as KITTI's are."""
     return wanted.isdecimal() and not wanted.startswith("0")
 
 

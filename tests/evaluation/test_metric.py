@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import copy
 import json
 import pickle
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 
 from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.detection import evaluate_detections, predictions_from_ground_truth
-from bevdepth_plus.evaluation.nuscenes_format import boxes_from_results
+from bevdepth_plus.evaluation.nuscenes_format import boxes_from_results, results_from_boxes
 from bevdepth_plus.evaluation.submission import check_submission
 
 NuScenesBEVMetric = pytest.importorskip("bevdepth_plus.evaluation.metric").NuScenesBEVMetric
+
+GRID = dict(x=(-51.2, 51.2, 0.8), y=(-51.2, 51.2, 0.8), z=(-5.0, 3.0, 8.0))
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +39,23 @@ def samples(tiny_dataset) -> list[dict]:
     return [data_sample(info) for info in tiny_dataset.infos]
 
 
-def data_sample(info: dict) -> dict:
+def data_sample(
+    info: dict,
+    classes: Sequence[str] = CLASSES,
+    label_names: dict[int, str] | None = None,
+    box_dim: int = 9,
+) -> dict:
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
-    (results,) = predictions_from_ground_truth([info]).values()
-    boxes, scores, labels = boxes_from_results(results, ego2global=info["ego2global"])
+    options = dict(classes=classes, label_names=label_names)
+    (results,) = predictions_from_ground_truth([info], **options).values()
+    boxes, scores, labels = boxes_from_results(
+        results, ego2global=info["ego2global"], classes=classes
+    )
     sample = Det3DDataSample(metainfo={"token": info["token"], "cam_names": ["FRONT"]})
     sample.pred_instances_3d = InstanceData(
-        bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
+        bboxes_3d=LiDARInstance3DBoxes(boxes[:, :box_dim], box_dim=box_dim, origin=(0.5, 0.5, 0.5)),
         scores_3d=torch.from_numpy(scores),
         labels_3d=torch.from_numpy(labels),
     )
@@ -185,3 +199,83 @@ def test_the_metric_is_found_by_its_name(ann_file):
         {"type": "NuScenesBEVMetric", "ann_file": str(ann_file), "_scope_": "mmdet3d"}
     )
     assert isinstance(built, NuScenesBEVMetric)
+
+
+def own_file(tiny_dataset, path, categories: dict[str, int]) -> None:
+    """The tiny data set with other class names for car, truck and pedestrian; the rest ignored."""
+    names = {"car": "tram", "truck": "van", "pedestrian": "cyclist"}
+    infos = copy.deepcopy(tiny_dataset.infos)
+    for info in infos:
+        for instance in info["instances"]:
+            own = names.get(CLASSES[instance["bbox_label_3d"]])
+            instance["bbox_label_3d"] = categories.get(own, -1)
+    metainfo = {"info_version": "1.1", "categories": categories}
+    path.write_bytes(pickle.dumps({"metainfo": metainfo, "data_list": infos}))
+
+
+def test_own_classes_with_gaps_in_their_labels_score_one(tiny_dataset, tmp_path):
+    path = tmp_path / "own.pkl"
+    own_file(tiny_dataset, path, {"van": 7, "animal": -1, "cyclist": 2, "tram": 4})
+    classes = ("cyclist", "tram", "van")
+    metric = NuScenesBEVMetric(path, out_dir=tmp_path, grid=GRID)
+    metric.dataset_meta = {"classes": classes}
+    samples = [
+        data_sample(info, classes, {7: "van", 2: "cyclist", 4: "tram"})
+        for info in read_info_file(path)["data_list"]
+    ]
+    metric.process(None, samples)
+    scores = metric.evaluate(len(samples))
+    assert scores["mAP"] == pytest.approx(1.0)
+    assert {name for name in scores if name.startswith("AP/")} == {f"AP/{n}" for n in classes}
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["per_class"]["van"]["range"] == 51.2
+    assert any("not nuScenes' classes (cyclist, tram, van)" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("options", "damage", "complaint"),
+    [
+        (dict(), None, "no evaluation range is known for class 'cyclist'"),
+        (dict(class_range={"vam": 9.0}, grid=GRID), None, "did you mean 'van'"),
+        (dict(attributes={"van": {"moving": "a"}}, grid=GRID), None, "attributes of 'van' must be"),
+        (dict(grid=GRID), "size", r"instances\[0\] .* above 0 m"),
+        (dict(grid=GRID), "instances", "1 of 8 samples have no `instances`, first"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_when_the_metric_learns_its_classes(
+    tiny_dataset, tmp_path, options, damage, complaint
+):
+    path = tmp_path / "own.pkl"
+    own_file(tiny_dataset, path, {"van": 7, "cyclist": 2, "tram": 4})
+    content = pickle.loads(path.read_bytes())
+    if damage == "instances":
+        del content["data_list"][3]["instances"]
+    if damage == "size":
+        box = content["data_list"][3]["instances"][0]
+        box["bbox_label_3d"], box["global_box"]["size"] = 7, [0, 0, 0]
+    path.write_bytes(pickle.dumps(content))
+    metric = NuScenesBEVMetric(path, **options)
+    with pytest.raises(DataError, match=complaint) as error:
+        metric.dataset_meta = {"classes": ("cyclist", "tram", "van")}
+    assert "\n" not in str(error.value)
+
+
+def test_boxes_without_velocity_are_scored_at_rest_and_the_notes_say_so(
+    ann_file, tiny_dataset, tmp_path
+):
+    samples = [data_sample(info, box_dim=7) for info in tiny_dataset.infos]
+    metric = NuScenesBEVMetric(ann_file, out_dir=tmp_path)
+    metric.process(None, samples)
+    assert metric.evaluate(len(samples))["mAP"] == pytest.approx(1.0)
+    notes = json.loads((tmp_path / "metrics.json").read_text())["notes"]
+    assert "the model gives no velocities: vel_err is that of rest" in notes
+
+
+def test_own_attributes_are_given_by_motion(tiny_dataset):
+    info = tiny_dataset.infos[0]
+    boxes = np.array([[5.0, 0, 0, 1, 1, 1, 0, 3, 0], [9.0, 0, 0, 1, 1, 1, 0, 0, 0]])
+    found = results_from_boxes(
+        boxes, [0.9, 0.8], [0, 0], token="a", ego2global=info["ego2global"], classes=("cyclist",),
+        attributes={"cyclist": {"moving": "riding", "resting": "parked"}},
+    )  # fmt: skip
+    assert [result["attribute_name"] for result in found] == ["riding", "parked"]

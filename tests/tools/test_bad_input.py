@@ -77,11 +77,11 @@ def test_a_depth_loss_without_depth_maps(run_tool, tiny_config, tmp_path):
     config = tmp_path / "no_depth.py"
     config.write_text(
         f'_base_ = ["{tiny_config}"]\n'
-        "steps = [s for s in _base_.train_pipeline if 'Lidar' not in s['type']]\n"
-        "train_dataloader = dict(dataset=dict(pipeline=steps))\n"
+        "without = dict(load_points=None, depth_labels=None)\n"
+        "train_dataloader = dict(dataset=dict(pipeline=without))\n"
     )
     result = run_tool("train.py", config, "--work-dir", tmp_path)
-    assert_one_line(result, "model.depth_loss learns from depth maps, and nothing in the training")
+    assert_one_line(result, "model.depth.loss learns from depth maps, and nothing in the training")
 
 
 def test_a_work_dir_that_cannot_be_made(run_tool, tiny_config, tmp_path):
