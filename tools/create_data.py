@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Makes the info files of a nuScenes root: ``tools/create_data.py ROOT --version v1.0-mini``."""
 
 from __future__ import annotations
