@@ -108,6 +108,7 @@ BLOCKS = [
 ]
 
 
+@pytest.mark.slow  # asks each tool for its --help
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_a_command_names_what_exists(block):
     assert problems_of(block.text) == []
@@ -185,6 +186,7 @@ def test_command_blocks_are_found_with_their_marks():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "problem"),
     [
