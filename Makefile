@@ -8,7 +8,7 @@ ENV_PATH := $(abspath $(VENV))/bin
 IN_ENV := PATH="$(ENV_PATH):$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor demo keyframe test lint bench check-cuda asan
+.PHONY: help setup doctor demo keyframe test test-fast coverage lint types bench check-cuda asan
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,9 +28,20 @@ keyframe: setup ## train on one real nuScenes key frame and find its objects aga
 test: setup ## run the tests; TESTS="tests/test_x.py -k name" runs some of them
 	@$(IN_ENV) python -m pytest $(TESTS)
 
-lint: setup ## ruff: rules and format
+test-fast: setup ## the tests that take seconds
+	@$(IN_ENV) python -m pytest -m "not gpu and not slow" $(TESTS)
+
+coverage: setup ## what the tests of geometry, losses and evaluation reach; fails below the floor
+	@$(IN_ENV) python -m pytest -m "not gpu and not slow" --cov --cov-report=term \
+		tests/geometry tests/losses tests/evaluation
+
+lint: setup types ## ruff (rules and format), spelling, types
 	@$(IN_ENV) ruff check .
 	@$(IN_ENV) ruff format --check .
+	@$(IN_ENV) codespell
+
+types: setup ## types of the folders that pyproject.toml names
+	@$(IN_ENV) basedpyright --level error
 
 bench: setup ## the pooling op beside its peers; results in benchmarks/results/
 	@$(IN_ENV) python benchmarks/bev_pool.py
