@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy._core.multiarray import _reconstruct, scalar
 
 from bevdepth_plus.errors import DataError
+
+try:
+    from numpy._core.numeric import _frombuffer
+except ModuleNotFoundError:  # numpy 1
+    from numpy.core.numeric import _frombuffer
 
 # What a pickle may name. Dicts, lists, tuples, strings and numbers need no name at all.
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -27,9 +33,9 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 # numpy moved these from numpy.core to numpy._core in version 2.
 for _core in ("numpy.core", "numpy._core"):
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = np.core.multiarray._reconstruct
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = np.core.multiarray.scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = np.core.numeric._frombuffer
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = scalar
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _frombuffer
 
 
 def read_pickle(path: str | Path, kind: str = "info file", remedy: str = "fetch it again") -> Any:

@@ -11,7 +11,7 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import _load_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from bevdepth_plus.datasets.transforms import LoadLidarPoints
@@ -46,7 +46,7 @@ def build_model(cfg: Config, checkpoint: str, device: torch.device) -> nn.Module
     """
     init_default_scope(cfg.get("default_scope", "mmdet3d"))
     load_weights_from(cfg, checkpoint)
-    content = _load_checkpoint(checkpoint, map_location="cpu")
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu")
     model = MODELS.build(cfg.model)
     check_weights_fit(model, content)
     model.load_state_dict(content.get("state_dict", content), strict=False)
