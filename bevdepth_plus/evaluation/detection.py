@@ -155,7 +155,8 @@ def _undefined_errors(name: str, truth: EvalBoxes) -> Sequence[str]:
     """Errors that a class cannot have; for the challenge's own classes they are fixed."""
     if name in CLASSES:
         return _UNDEFINED_ERRORS.get(name, ())
-    boxes = [box for box in truth.all if box.detection_name == name]
+    # A class without ground truth has the errors that the rest of the data set has.
+    boxes = [box for box in truth.all if box.detection_name == name] or truth.all
     known = {
         "vel_err": any(np.isfinite(box.velocity).all() for box in boxes),
         "attr_err": any(box.attribute_name for box in boxes),

@@ -110,6 +110,8 @@ def test_without_attributes_own_classes_have_no_attribute_error(own_infos):
     assert scores["tp_errors"]["attr_err"] is None
     assert scores["per_class"]["van"]["attr_err"] is None
     assert scores["NDS"] == pytest.approx(0.9, abs=1e-3)
+    with_absent = evaluate_detections(found, own_infos, classes=(*OWN, "ferry"), default_range=51.2)
+    assert with_absent["tp_errors"]["attr_err"] is None
 
 
 def test_classes_of_the_challenge_keep_its_ranges_and_own_ones_take_the_default():
