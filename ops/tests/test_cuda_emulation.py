@@ -42,7 +42,8 @@ def emulated(tmp_path_factory):
     library = tmp_path_factory.mktemp("emulation") / "operators.so"
     # The stand-ins for PyTorch's CUDA headers go before its own.
     folders = [OPS / "tests/emulation", OPS / "csrc/cuda", *cpp_extension.include_paths()]
-    command = [COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    command = [COMPILER, abi, "-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
                "-DBEVPOOL_EMULATE", *(f"-I{folder}" for folder in folders),
                str(OPS / "tests/emulation/operators.cpp"), "-o", str(library),
                *(f"-L{folder}" for folder in cpp_extension.library_paths()), "-lc10",

@@ -78,7 +78,7 @@ constexpr int64_t kMostSumBytes = int64_t{64} << 20, kPointsPerSum = 16;
 // The runs of some cells, sorted both ways, and the tensors that own them; see launchers.h.
 struct DeviceRuns {
   Tensor cell_offsets;
-  Tensor by_cell;       // with a plan: the runs
+  Tensor by_cell;        // with a plan: the runs
   Tensor by_cell_order;  // without: their numbers in `by_column`
   Tensor group_offsets, group_counts, by_column;
   int64_t room = 0;

@@ -32,6 +32,8 @@ struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 
+static inline void __stcg(uint4* target, const uint4& value) { *target = value; }
+
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
