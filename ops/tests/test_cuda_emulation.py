@@ -67,11 +67,12 @@ def emulated_pool(emulated, planned: bool):
         def forward(ctx, depth, context, cells, bev_size):
             ctx.save_for_backward(depth, context, cells)
             index = index_of(cells, bev_size, planned)
+            ctx.columns = index[2:]
             return emulated.bev_pool(depth, context, cells, *index, *bev_size)
 
         @staticmethod
         def backward(ctx, grad):
-            results = emulated.bev_pool_backward(grad, *ctx.saved_tensors, None, None)
+            results = emulated.bev_pool_backward(grad, *ctx.saved_tensors, *ctx.columns)
             return *results, None, None
 
     return Pool.apply
