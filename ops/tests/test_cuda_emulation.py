@@ -158,6 +158,22 @@ def test_emulated_kernels_read_no_uninitialised_memory(emulated):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("cells", ["columns", "random"])
+def test_the_order_of_blocks_and_threads_changes_no_bit(emulated, planned, cells):
+    case = random_case(cells=cells, bins=70, height=18, width=9, channels=12)
+    grad = torch.randn(2, 12, *case.bev_size, generator=torch.Generator().manual_seed(5))
+    pool = emulated_pool(emulated, planned)
+    first = gradients(pool, case, grad)
+    emulated.run_last_first(True)
+    try:
+        backwards = gradients(pool, case, grad)
+    finally:
+        emulated.run_last_first(False)
+    for a, b in zip(first, backwards, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_with_and_without_a_plan_a_gpu_gives_the_same_bits(emulated):
     case = random_case(cells="columns", bins=40, height=12, width=20)  # one stage, one row tile
     planned, unplanned = (emulated_pool(emulated, p)(*case.arguments) for p in (True, False))
