@@ -148,7 +148,8 @@ def check_grid(
         raise ValueError(
             f"cell_size and grid_size must be positive, got {tuple(cell_size)}, {tuple(grid_size)}"
         )
-    if max(grid_size[0] * grid_size[1], grid_size[2]) > MAX_POINTS:
+    size_x, size_y, size_z = map(int, grid_size)  # numpy's integers would overflow
+    if max(size_x * size_y, size_z) > MAX_POINTS:
         raise ValueError(
             f"grid_size may make at most {MAX_POINTS} BEV cells and layers, got {tuple(grid_size)}"
         )

@@ -7,7 +7,7 @@ import torch
 
 from bevdepth_plus_ops import BEVPoolPlan, bev_pool
 from bevdepth_plus_ops.native import has_kernels
-from bevdepth_plus_ops.testing import gradients, random_case
+from bevdepth_plus_ops.testing import PoolCase, gradients, random_case
 
 pytestmark = [
     pytest.mark.gpu,
@@ -19,14 +19,36 @@ def test_the_cuda_kernels_are_in_use():
     assert has_kernels(torch.device("cuda"))
 
 
-def test_two_runs_give_the_same_bits_at_full_size():
-    case = random_case(batch=2, cameras=6, bins=112, channels=80, height=16, width=44,
-                       bev_size=(128, 128), cells="columns", device="cuda")  # fmt: skip
+def full_size_case(cells: str):
+    return random_case(batch=2, cameras=6, bins=112, channels=80, height=16, width=44,
+                       bev_size=(128, 128), cells=cells, device="cuda")  # fmt: skip
+
+
+def planned_pool(depth, context, cells, bev_size):
+    return BEVPoolPlan.from_cells(cells, bev_size)(depth, context)
+
+
+# Random cells make a run of every point: more than there is room for sums.
+@pytest.mark.parametrize("cells", ["columns", "random"])
+@pytest.mark.parametrize("pool", [bev_pool, planned_pool])
+def test_two_runs_give_the_same_bits_at_full_size(pool, cells):
+    case = full_size_case(cells)
     grad = torch.randn(2, 80, 128, 128, device="cuda")
-    first = gradients(bev_pool, case, grad)
+    first = gradients(pool, case, grad)
     for _ in range(5):
-        for a, b in zip(first, gradients(bev_pool, case, grad), strict=True):
+        for a, b in zip(first, gradients(pool, case, grad), strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("cells", ["columns", "random"])
+@pytest.mark.parametrize("pool", [bev_pool, planned_pool])
+def test_full_size_matches_the_cpu(pool, cells):
+    case = full_size_case(cells)
+    grad = torch.randn(2, 80, 128, 128, device="cuda")
+    on_cpu = PoolCase(case.depth.cpu(), case.context.cpu(), case.cells.cpu(), case.bev_size)
+    expected = gradients(bev_pool, on_cpu, grad.cpu())
+    for got, value in zip(gradients(pool, case, grad), expected, strict=True):
+        torch.testing.assert_close(got.cpu(), value, rtol=1e-4, atol=1e-3)
 
 
 def test_nothing_waits_for_the_device():

@@ -13,9 +13,11 @@ import pytest
 
 from bevdepth_plus_ops.native import MISSING_REASON
 
-pytestmark = pytest.mark.skipif(
-    MISSING_REASON is not None, reason=f"compiled library not in use: {MISSING_REASON}"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        MISSING_REASON is not None, reason=f"compiled library not in use: {MISSING_REASON}"
+    )
+]
 
 SCRIPT = """
 import torch

@@ -176,6 +176,13 @@ def test_frustum_cells_refuses(wrong, device):
     assert_raises_in_python(lambda: frustum_cells(**arguments), error, message)
 
 
+def test_a_product_of_numpy_integers_does_not_overflow(device):
+    numpy = pytest.importorskip("numpy")
+    arguments = frustum_arguments(device)
+    arguments["grid_size"] = numpy.array([2**16, 2**16, 1], dtype=numpy.int32)
+    assert_raises_in_python(lambda: frustum_cells(**arguments), ValueError, "at most 2147483647")
+
+
 def test_numpy_numbers_are_numbers(device):
     numpy = pytest.importorskip("numpy")
     arguments = frustum_arguments(device)

@@ -1,142 +1,142 @@
 // The CUDA kernel of the pooling's backward. No atomics: every gradient is written by one thread,
 // from sums taken in a fixed order.
+//
+// A block takes one image column and row tile, kRuns of its runs at a time: the BEV gradient of a
+// run is read once and serves both results, a matrix product each. With G [runs, C] the gradients,
+// W [runs, rows] the weights and X [rows, C] the context, the context's gradient is W^T G and the
+// depth's G X^T, which all bins of a run share.
+#include "run_rows.h"
 #include "vector.h"
 
 namespace bevpool {
 namespace {
 
-// Sixteen threads share a pixel, each with kGroups vectors of its channels. They walk the pixel's
-// bins, merge neighbours of one cell, and use that cell's gradient for both results.
-constexpr int kPixels = 32, kLanes = 16, kBins = 32;
+constexpr int kRuns = 32;
+// A thread adds up its channels' context gradient for kRowsOfThread rows.
+constexpr int kRowsOfThread = 2, kRowThreads = kRowTile / kRowsOfThread;
+
+// Rows lie 16 bytes further apart than their channels need: with whole multiples of 128 bytes,
+// neighbouring rows would meet in the same banks.
+template <typename S>
+BEVPOOL_INLINE int64_t row_pitch(int64_t padded_channels) {
+  return padded_channels + kThreadChannels<S>;
+}
+
+template <typename S>
+__device__ __forceinline__ void load_sums(const void* rows, int64_t element, Sum<S>* target) {
+  const auto values = load_vector<S, kThreadChannels<S>>(rows, element);
+#pragma unroll
+  for (int k = 0; k < kThreadChannels<S>; ++k) target[k] = to_sum(values.value[k]);
+}
 
 template <typename T>
-__device__ __forceinline__ T sum_of_lanes(T value, unsigned mask) {
-  for (int step = kLanes / 2; step > 0; step /= 2)
-    value += __shfl_xor_sync(mask, value, step, kLanes);
-  return value;
+__device__ __forceinline__ T dot_of(const T* a, const T* b, int channels) {
+  Vector<T> parts{};
+  for (int c = 0; c < channels; c += kVector<T>) {
+    const auto x = load_vector<T>(a, c), y = load_vector<T>(b, c);
+#pragma unroll
+    for (int k = 0; k < kVector<T>; ++k) parts.value[k] += x.value[k] * y.value[k];
+  }
+  T dot = 0;
+#pragma unroll
+  for (int k = 0; k < kVector<T>; ++k) dot += parts.value[k];
+  return dot;
 }
 
-template <typename S, int kGroups>
-struct PixelSums {
-  Sum<S> context[kGroups][kVector<S>];
-  Sum<S> context_grad[kGroups][kVector<S>];
-
-  __device__ __forceinline__ void load(const BackwardParams& p, int64_t element, bool used) {
-    for (int g = 0; g < kGroups; ++g) {
-      const int64_t channel = (g * kLanes + threadIdx.x) * kVector<S>;
-      Vector<S> feature{};
-      if (used && channel < p.padded_channels)
-        feature = load_vector<S>(p.context.data, element + channel);
-      for (int k = 0; k < kVector<S>; ++k) {
-        context[g][k] = to_sum(feature.value[k]);
-        context_grad[g][k] = 0;
-      }
-    }
-  }
-
-  // Adds weight * gradient of the cell and returns this thread's part of context . gradient.
-  __device__ __forceinline__ Sum<S> add_cell(const BackwardParams& p, int64_t element,
-                                             Sum<S> weight) {
-    Sum<S> dot = 0;
-    for (int g = 0; g < kGroups; ++g) {
-      const int64_t channel = (g * kLanes + threadIdx.x) * kVector<S>;
-      if (channel >= p.padded_channels) break;
-      const Vector<S> grad = load_vector<S>(p.packed_grad, element + channel);
-#pragma unroll
-      for (int k = 0; k < kVector<S>; ++k) {
-        const Sum<S> value = to_sum(grad.value[k]);
-        dot += context[g][k] * value;
-        context_grad[g][k] += weight * value;
-      }
-    }
-    return dot;
-  }
-};
-
-template <typename S, int kGroups>
+template <typename S>
 __global__ void backward_kernel(BackwardParams p) {
   using T = Sum<S>;
-  constexpr int vector = kVector<S>;
-  __shared__ int32_t cells[kBins][kPixels];
-  __shared__ T depth[kBins][kPixels];
-  __shared__ T product[kBins][kPixels];
-  __shared__ T features[kPixels][kLanes * vector + 1];
-  const int64_t pixels = p.height * p.width;
-  const int64_t blocks = (pixels + kPixels - 1) / kPixels;
-  const int64_t image = blockIdx.x / blocks, pixel0 = blockIdx.x % blocks * kPixels;
-  const int count = static_cast<int>(pixels - pixel0 < kPixels ? pixels - pixel0 : kPixels);
+  constexpr int channels = kThreadChannels<S>;
+  const int pitch = static_cast<int>(row_pitch<S>(p.padded_channels));
+  BEVPOOL_SHARED_MEMORY(shared);
+  T* context = reinterpret_cast<T*>(shared);  // X [kRowTile, pitch]
+  T* grads = context + kRowTile * pitch;      // G [kRuns, pitch]
+  T* weights = grads + kRuns * pitch;         // W [kRuns, kRowTile]
+  __shared__ Run runs[kRuns];
+  __shared__ int32_t cell[kRuns];
+
+  const int64_t row_tiles = row_tiles_of(p.height), pixels = p.height * p.width;
+  const int64_t column = blockIdx.x / row_tiles, image = column / p.width;
+  const int64_t w = column - image * p.width;
+  const int first_row = static_cast<int>(blockIdx.x % row_tiles) * kRowTile;
+  const int rows = static_cast<int>(p.height - first_row < kRowTile ? p.height - first_row
+                                                                    : kRowTile);
   const int thread = threadIdx.y * blockDim.x + threadIdx.x;
-  const int threads = kLanes * kPixels;
-  const int mine = threadIdx.y;
-  // The half of the warp that shares this pixel.
-  const unsigned mask = 0xffffu << (thread % 32 / kLanes * kLanes);
-  const int64_t item_row = image / p.cameras * p.grid;
+  const int threads = blockDim.x * blockDim.y, vectors = blockDim.x;
+  const RunRange all = runs_of_group(p.groups, blockIdx.x);
+  const S* depth = static_cast<const S*>(p.depth) + image * p.depth_image_stride + w;
+  S* depth_grad = static_cast<S*>(p.depth_grad) + image * p.bins * pixels + w;
+  const int64_t first_cell = image / p.cameras * p.grid;
 
-  PixelSums<S, kGroups> sums;
-  sums.load(p, image * p.context.image_stride + (pixel0 + mine) * p.context.row_stride,
-            mine < count);
-  const S* source = static_cast<const S*>(p.depth) + image * p.depth_image_stride + pixel0;
-  const int64_t first_point = image * p.bins * pixels + pixel0;
+  for (int i = thread; i < rows * vectors; i += threads) {
+    const int row = i / vectors, c = (i - row * vectors) * channels;
+    const int64_t pixel = (first_row + row) * p.width + w;
+    load_sums<S>(p.context.data,
+                 image * p.context.image_stride + pixel * p.context.row_stride + c,
+                 context + row * pitch + c);
+  }
+  Vector<T, channels> context_grad[kRowsOfThread] = {};
+  const int my_row = threadIdx.y * kRowsOfThread, my_channel = threadIdx.x * channels;
 
-  for (int64_t bin0 = 0; bin0 < p.bins; bin0 += kBins) {
-    const int bins = static_cast<int>(p.bins - bin0 < kBins ? p.bins - bin0 : kBins);
-    for (int i = thread; i < bins * kPixels; i += threads) {
-      const int d = i / kPixels, pixel = i % kPixels;
-      const int64_t place = (bin0 + d) * pixels + pixel;
-      cells[d][pixel] = pixel < count ? p.cells[first_point + place] : -1;
-      depth[d][pixel] = pixel < count ? to_sum(source[place]) : T(0);
+  for (int64_t done = 0; done < all.count; done += kRuns) {
+    const int count = static_cast<int>(all.count - done < kRuns ? all.count - done : kRuns);
+    __syncthreads();
+    for (int k = thread; k < count; k += threads) {
+      const Run run = p.runs[all.first + done + k];
+      runs[k] = run;
+      const int32_t found =
+          p.cells[(image * p.bins + run.first_bin) * pixels + run.first_row * p.width + w];
+      cell[k] = is_inside(found, p.grid) ? found : 0;  // of a plan whose cells somebody overwrote
     }
     __syncthreads();
-    for (int d = 0; d < bins;) {
-      const int32_t cell = cells[d][mine];
-      T weight = 0;
-      int end = d;
-      for (; end < bins && cells[end][mine] == cell; ++end) weight += depth[end][mine];
-      T dot = 0;
-      if (is_inside(cell, p.grid)) {
-        dot = sums.add_cell(p, (item_row + cell) * p.padded_channels, weight);
-        dot = sum_of_lanes(dot, mask);
+    for (int i = thread; i < count * vectors; i += threads) {
+      const int k = i / vectors, c = (i - k * vectors) * channels;
+      load_sums<S>(p.packed_grad, (first_cell + cell[k]) * p.padded_channels + c,
+                   grads + k * pitch + c);
+    }
+    for (int i = thread; i < count * kRowTile; i += threads) {
+      const int k = i / kRowTile, row = i % kRowTile;
+      const bool used = rows_in_tile(runs[k], first_row) >> row & 1u;
+      weights[i] = used ? weight_of(depth, runs[k], first_row + row, p.height, p.width) : T(0);
+    }
+    __syncthreads();
+
+    for (int k = 0; k < count; ++k) {
+      const uint32_t used = rows_in_tile(runs[k], first_row) >> my_row;
+      const auto grad = load_vector<T>(grads, k * pitch + my_channel);
+#pragma unroll
+      for (int row = 0; row < kRowsOfThread; ++row) {
+        if ((used >> row & 1u) == 0) continue;
+        const T weight = weights[k * kRowTile + my_row + row];
+#pragma unroll
+        for (int c = 0; c < channels; ++c) context_grad[row].value[c] += weight * grad.value[c];
       }
-      for (int k = d + threadIdx.x; k < end; k += kLanes) product[k][mine] = dot;
-      d = end;
     }
-    __syncthreads();
-    for (int i = thread; i < bins * kPixels; i += threads) {
-      const int d = i / kPixels, pixel = i % kPixels;
-      if (pixel < count)
-        from_sum(product[d][pixel], static_cast<S*>(p.depth_grad) + first_point +
-                                        (bin0 + d) * pixels + pixel);
+    for (int i = thread; i < count * kRowTile; i += threads) {
+      const int k = i / kRowTile, row = i % kRowTile;
+      if ((rows_in_tile(runs[k], first_row) >> row & 1u) == 0) continue;
+      const T dot = dot_of(context + row * pitch, grads + k * pitch,
+                           static_cast<int>(p.padded_channels));
+      S* target = depth_grad + runs[k].first_bin * pixels + (first_row + row) * p.width;
+      for (int d = 0; d < runs[k].bins; ++d) from_sum(dot, target + d * pixels);
     }
   }
 
-  for (int g = 0; g < kGroups; ++g) {
-    __syncthreads();
-    for (int k = 0; k < vector; ++k)
-      features[mine][threadIdx.x * vector + k] = sums.context_grad[g][k];
-    __syncthreads();
-    for (int i = thread; i < kLanes * vector * kPixels; i += threads) {
-      const int pixel = i % kPixels, c = i / kPixels;
-      const int64_t channel = g * kLanes * vector + c;
-      if (pixel < count && channel < p.channels)
-        from_sum(features[pixel][c], static_cast<S*>(p.context_grad) +
-                                         (image * p.channels + channel) * pixels + pixel0 + pixel);
-    }
-  }
-}
-
-template <typename S, int kGroups>
-void backward_of(const BackwardParams& p, cudaStream_t stream) {
-  const int64_t blocks = (p.height * p.width + kPixels - 1) / kPixels;
-  const auto kernel = backward_kernel<S, kGroups>;
-  BEVPOOL_LAUNCH(kernel, dim3(p.images * blocks), dim3(kLanes, kPixels), 0, stream, p);
+  S* target = static_cast<S*>(p.context_grad) + image * p.channels * pixels + w;
+  for (int row = 0; row < kRowsOfThread && my_row + row < rows; ++row)
+    for (int c = 0; c < channels && my_channel + c < p.channels; ++c)
+      from_sum(context_grad[row].value[c],
+               target + (my_channel + c) * pixels + (first_row + my_row + row) * p.width);
 }
 
 template <typename S>
 void backward_of(const BackwardParams& p, cudaStream_t stream) {
-  const int64_t groups = (p.padded_channels / kVector<S> + kLanes - 1) / kLanes;
-  if (groups <= 1) return backward_of<S, 1>(p, stream);
-  if (groups <= 2) return backward_of<S, 2>(p, stream);
-  return backward_of<S, 4>(p, stream);
+  const int64_t blocks = p.images * p.width * row_tiles_of(p.height);
+  const int64_t pitch = row_pitch<S>(p.padded_channels);
+  const size_t shared = ((kRowTile + kRuns) * pitch + kRuns * kRowTile) * sizeof(Sum<S>);
+  const dim3 block(p.padded_channels / kThreadChannels<S>, kRowThreads);
+  const auto kernel = backward_kernel<S>;
+  BEVPOOL_LAUNCH(kernel, dim3(blocks), block, shared, stream, p);
 }
 
 }  // namespace

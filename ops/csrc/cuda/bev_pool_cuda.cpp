@@ -4,7 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cumsum.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -78,8 +78,9 @@ constexpr int64_t kMostSumBytes = int64_t{64} << 20, kPointsPerSum = 16;
 // The runs of some cells, sorted both ways, and the tensors that own them; see launchers.h.
 struct DeviceRuns {
   Tensor cell_offsets;
-  Tensor by_cell;       // with a plan: the runs
+  Tensor by_cell;        // with a plan: the runs
   Tensor by_cell_order;  // without: their numbers in `by_column`
+  Tensor cell_runs;      // without: how many each cell has
   Tensor group_offsets, group_counts, by_column;
   int64_t room = 0;
   int64_t most = 0;  // runs there may be
@@ -103,47 +104,62 @@ int64_t groups_of(const Tensor& cells) {
   return cells.size(0) * cells.size(1) * cells.size(4) * row_tiles_of(cells.size(3));
 }
 
-DeviceRuns planned_runs(const Tensor& cells, int64_t grid, const Tensor& offsets,
-                        const Tensor& runs, const Tensor& column_offsets,
-                        const Tensor& column_runs) {
-  check_runs(offsets, runs, cells.size(0) * grid, cells, "offsets", "runs");
+// The runs of a plan, by column.
+DeviceRuns planned_columns(const Tensor& cells, const Tensor& column_offsets,
+                           const Tensor& column_runs) {
   check_runs(column_offsets, column_runs, groups_of(cells), cells, "column_offsets",
              "column_runs");
   DeviceRuns found;
-  found.cell_offsets = offsets.contiguous();
-  found.by_cell = runs.contiguous();
   found.group_offsets = column_offsets.contiguous();
   found.by_column = column_runs.contiguous();
+  return found;
+}
+
+// And by cell.
+DeviceRuns planned_runs(const Tensor& cells, int64_t grid, const Tensor& offsets,
+                        const Tensor& runs, const Tensor& column_offsets,
+                        const Tensor& column_runs) {
+  DeviceRuns found = planned_columns(cells, column_offsets, column_runs);
+  check_runs(offsets, runs, cells.size(0) * grid, cells, "offsets", "runs");
+  found.cell_offsets = offsets.contiguous();
+  found.by_cell = runs.contiguous();
   found.most = runs.size(0);
   return found;
 }
 
-DeviceRuns find_runs(const Tensor& cells, int64_t grid, cudaStream_t stream) {
-  const int64_t items = cells.size(0), images = items * cells.size(1), bins = cells.size(2);
-  const int64_t height = cells.size(3), width = cells.size(4), groups = groups_of(cells);
-  const at::TensorOptions ints = cells.options();
+// The runs of new cells, by column.
+DeviceRuns find_column_runs(const Tensor& cells, int64_t grid, cudaStream_t stream) {
+  const int64_t items = cells.size(0), groups = groups_of(cells);
   DeviceRuns found;
-  found.room = most_runs_of_group(bins, height);
-  found.most = cells.numel() / kPointsPerSum + 1;
-  found.by_column = at::empty({groups * found.room, 4}, ints);
-  found.group_counts = at::empty({groups}, ints);
-  Tensor cell_runs = at::empty({items * grid}, ints).zero_();
-  Run* by_column = reinterpret_cast<Run*>(found.by_column.data_ptr<int32_t>());
-  launch_find_runs({cells.const_data_ptr<int32_t>(), images, cells.size(1), bins, height, width,
-                    grid, by_column, found.group_counts.data_ptr<int32_t>(),
-                    cell_runs.data_ptr<int32_t>()},
+  found.room = most_runs_of_group(cells.size(2), cells.size(3));
+  found.by_column = at::empty({groups * found.room, 4}, cells.options());
+  found.group_counts = at::empty({groups}, cells.options());
+  found.cell_runs = at::zeros({items * grid}, cells.options());
+  launch_find_runs({cells.const_data_ptr<int32_t>(), items * cells.size(1), cells.size(1),
+                    cells.size(2), cells.size(3), cells.size(4), grid,
+                    reinterpret_cast<Run*>(found.by_column.data_ptr<int32_t>()),
+                    found.group_counts.data_ptr<int32_t>(), found.cell_runs.data_ptr<int32_t>()},
                    stream);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return found;
+}
 
-  found.cell_offsets = at::empty({items * grid + 1}, ints);
+// And by cell.
+DeviceRuns find_runs(const Tensor& cells, int64_t grid, cudaStream_t stream) {
+  const int64_t all_cells = cells.size(0) * grid;
+  DeviceRuns found = find_column_runs(cells, grid, stream);
+  found.most = cells.numel() / kPointsPerSum + 1;
+  found.cell_offsets = at::empty({all_cells + 1}, cells.options());
   found.cell_offsets.narrow(0, 0, 1).zero_();
-  Tensor ends = found.cell_offsets.narrow(0, 1, items * grid);
-  at::cumsum_out(ends, cell_runs, 0, at::kInt);
+  Tensor ends = found.cell_offsets.narrow(0, 1, all_cells);
+  at::cumsum_out(ends, found.cell_runs, 0, at::kInt);
 
-  found.by_cell_order = at::empty({cells.numel()}, ints);
-  Tensor unsorted = at::empty({cells.numel()}, ints);
-  launch_sort_runs({found.cell_offsets.const_data_ptr<int32_t>(), cell_runs.data_ptr<int32_t>(),
-                    found.groups(), cells.size(1) * width, groups, items * grid, grid, by_column,
+  found.by_cell_order = at::empty({cells.numel()}, cells.options());
+  Tensor unsorted = at::empty({cells.numel()}, cells.options());
+  launch_sort_runs({found.cell_offsets.const_data_ptr<int32_t>(),
+                    found.cell_runs.data_ptr<int32_t>(), found.groups(),
+                    cells.size(1) * cells.size(4), groups_of(cells), all_cells, grid,
+                    reinterpret_cast<Run*>(found.by_column.data_ptr<int32_t>()),
                     reinterpret_cast<uint32_t*>(unsorted.data_ptr<int32_t>()),
                     reinterpret_cast<uint32_t*>(found.by_cell_order.data_ptr<int32_t>())},
                    stream);
@@ -198,32 +214,32 @@ Tensor bev_pool_cuda(const Tensor& depth_in, const Tensor& context, const Tensor
   return bev;
 }
 
-// One launch for as many channels as a thread's registers hold.
+// One launch for as many channels as a block holds.
 std::tuple<Tensor, Tensor> backward_slice(const Tensor& grad, const DepthLayout& depth,
                                           const Tensor& context, const Tensor& cells,
-                                          cudaStream_t stream) {
+                                          const DeviceRuns& runs, cudaStream_t stream) {
   const CudaDtype dtype = cuda_dtype_of(context);
   const int64_t channels = context.size(2), grid = grad.size(2) * grad.size(3);
-  Tensor depth_grad = at::empty(cells.sizes(), context.options());
+  Tensor depth_grad = at::zeros(cells.sizes(), context.options());
   Tensor context_grad = at::empty(context.sizes(), context.options());
   const OwnedRows features = context_rows(context, stream);
   const OwnedRows grads =
       packed_rows(grad, grad.size(0), grid, channels, grad.stride(0), grid, stream);
   launch_backward(dtype,
                   {depth.tensor.const_data_ptr(), depth.image_stride, features.rows,
-                   grads.rows.data, cells.const_data_ptr<int32_t>(), cells.size(0) * cells.size(1),
-                   cells.size(1), cells.size(2), cells.size(3), cells.size(4), channels,
-                   padded(channels, dtype), grid, depth_grad.data_ptr(), context_grad.data_ptr()},
+                   grads.rows.data, runs.groups(), run_pointer(runs.by_column),
+                   cells.const_data_ptr<int32_t>(), cells.size(0) * cells.size(1), cells.size(1),
+                   cells.size(2), cells.size(3), cells.size(4), channels, padded(channels, dtype),
+                   grid, depth_grad.data_ptr(), context_grad.data_ptr()},
                   stream);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   return {depth_grad, context_grad};
 }
 
-// The pixels find their runs as they go, so a plan's columns are not needed.
 std::tuple<Tensor, Tensor> bev_pool_backward_cuda(const Tensor& grad_in, const Tensor& depth_in,
                                                   const Tensor& context, const Tensor& cells_in,
-                                                  const std::optional<Tensor>&,
-                                                  const std::optional<Tensor>&) {
+                                                  const std::optional<Tensor>& column_offsets,
+                                                  const std::optional<Tensor>& column_runs) {
   check_grad(grad_in, context);
   check_pool(depth_in, context, cells_in, grad_in.size(2), grad_in.size(3));
   const c10::cuda::CUDAGuard guard(depth_in.device());
@@ -231,21 +247,23 @@ std::tuple<Tensor, Tensor> bev_pool_backward_cuda(const Tensor& grad_in, const T
   const DepthLayout depth(depth_in);
   const Tensor cells = cells_in.contiguous(), grad = grad_in.contiguous();
   if (cells.numel() == 0 || context.numel() == 0)
-    return {at::zeros_like(depth_in, at::MemoryFormat::Contiguous),
-            at::zeros_like(context, at::MemoryFormat::Contiguous)};
+    return {at::zeros(cells.sizes(), depth_in.options()),
+            at::zeros(context.sizes(), context.options())};
+  const DeviceRuns runs = column_offsets && column_runs
+                              ? planned_columns(cells, *column_offsets, *column_runs)
+                              : find_column_runs(cells, grad.size(2) * grad.size(3), stream);
   const int64_t channels = context.size(2);
   const int64_t most = most_backward_channels(cuda_dtype_of(context));
-  if (channels <= most) return backward_slice(grad, depth, context, cells, stream);
+  if (channels <= most) return backward_slice(grad, depth, context, cells, runs, stream);
 
   const bool is_double = context.scalar_type() == at::kDouble;
-  Tensor depth_sum = at::empty(cells.sizes(),
-                               context.options().dtype(is_double ? at::kDouble : at::kFloat));
-  depth_sum.zero_();
+  Tensor depth_sum =
+      at::zeros(cells.sizes(), context.options().dtype(is_double ? at::kDouble : at::kFloat));
   Tensor context_grad = at::empty(context.sizes(), context.options());
   for (int64_t first = 0; first < channels; first += most) {
     const int64_t count = std::min(most, channels - first);
     const auto [depth_grad, slice] = backward_slice(
-        grad.narrow(1, first, count), depth, context.narrow(2, first, count), cells, stream);
+        grad.narrow(1, first, count), depth, context.narrow(2, first, count), cells, runs, stream);
     depth_sum.add_(depth_grad);
     context_grad.narrow(2, first, count).copy_(slice);
   }

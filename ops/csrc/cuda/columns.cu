@@ -3,6 +3,7 @@
 // In an image column nearly all rows of a bin share one BEV cell, so the runs of a column are a
 // small matrix product: their weights [runs, rows] by the column's context [rows, C]. A thread
 // holds the context of its channels for all rows of a tile in registers and uses it for every run.
+#include "run_rows.h"
 #include "vector.h"
 
 namespace bevpool {
@@ -15,22 +16,6 @@ constexpr int kColumnPitch = kBatch * kRowTile + 4;
 constexpr int kMostLanes = 32;
 // Fewer blocks than this do not fill a GPU: then a column's runs are shared among several.
 constexpr int64_t kEnoughBlocks = 1024, kMostShares = 8;
-
-// Bit k is set if row k of the tile belongs to the run.
-__device__ __forceinline__ uint32_t rows_in_tile(const Run& run, int first_row) {
-  return ((1u << run.rows) - 1u) << (run.first_row - first_row);
-}
-
-// Depth summed over the run's bins in row `row`.
-template <typename S>
-__device__ __forceinline__ Sum<S> weight_of(const S* column, const Run& run, int64_t row,
-                                            const ColumnParams& p) {
-  const int64_t pixels = p.height * p.width;
-  const S* depth = column + run.first_bin * pixels + row * p.width;
-  Sum<S> weight = 0;
-  for (int d = 0; d < run.bins; ++d) weight += to_sum(depth[d * pixels]);
-  return weight;
-}
 
 template <typename S>
 __global__ void columns_kernel(ColumnParams p) {
@@ -55,13 +40,11 @@ __global__ void columns_kernel(ColumnParams p) {
     begin[mine] = end[mine] = 0;
     if (column0 + mine < p.width) {
       const int64_t group = (image * p.width + column0 + mine) * row_tiles + tile;
-      const bool planned = p.groups.offsets != nullptr;
-      const int64_t first = planned ? p.groups.offsets[group] : group * p.groups.room;
-      const int64_t count = planned ? p.groups.offsets[group + 1] - first : p.groups.counts[group];
-      const int64_t shares = gridDim.z, share = (count + shares - 1) / shares;
+      const RunRange all = runs_of_group(p.groups, group);
+      const int64_t shares = gridDim.z, share = (all.count + shares - 1) / shares;
       const int64_t skipped = share * blockIdx.z;
-      begin[mine] = first + (skipped < count ? skipped : count);
-      end[mine] = first + (skipped + share < count ? skipped + share : count);
+      begin[mine] = all.first + (skipped < all.count ? skipped : all.count);
+      end[mine] = all.first + (skipped + share < all.count ? skipped + share : all.count);
     }
   }
 
@@ -92,7 +75,8 @@ __global__ void columns_kernel(ColumnParams p) {
       if (r < end[c]) {
         const Run run = p.runs[r];
         const uint32_t used = rows_in_tile(run, first_row);
-        if (used >> row & 1u) weight = weight_of<S>(depth + c, run, first_row + row, p);
+        if (used >> row & 1u)
+          weight = weight_of(depth + c, run, first_row + row, p.height, p.width);
         if (row == 0) {
           rows[c][k] = used;
           target[c][k] = run.cell;

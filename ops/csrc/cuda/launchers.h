@@ -19,8 +19,11 @@ enum class CudaDtype { kFloat, kDouble, kBFloat16, kHalf };
 inline int64_t channels_per_vector(CudaDtype dtype) {
   return dtype == CudaDtype::kDouble ? 2 : dtype == CudaDtype::kFloat ? 4 : 8;
 }
-// More channels than this are given to launch_backward in slices.
-inline int64_t most_backward_channels(CudaDtype dtype) { return 64 * channels_per_vector(dtype); }
+// More channels than this are given to launch_backward in slices: they would not fit into shared
+// memory.
+inline int64_t most_backward_channels(CudaDtype dtype) {
+  return dtype == CudaDtype::kDouble ? 64 : 128;
+}
 
 // [images, channels, rows] with neighbouring rows -> [images, rows, padded_channels].
 struct RowsParams {
@@ -103,9 +106,11 @@ struct BackwardParams {
   int64_t depth_image_stride;
   FeatureRows context;
   const void* packed_grad;  // [items * grid, padded_channels]
+  RunGroups groups;
+  const Run* runs;  // what their `cell` says is not read
   const int32_t* cells;
   int64_t images, cameras, bins, height, width, channels, padded_channels, grid;
-  void* depth_grad;
+  void* depth_grad;  // zero before
   void* context_grad;
 };
 

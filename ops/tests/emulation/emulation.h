@@ -1,8 +1,7 @@
 // Runs CUDA kernels on the host, one block after the other, to test their logic where no GPU is at
-// hand. Each thread is a fiber that runs until a barrier or a shuffle; shared memory is static
-// memory, and what is dynamic of it starts every block as NaN. It finds wrong indices, forgotten
-// barriers that matter in this order of execution, and barriers not all threads reach; it cannot
-// find races.
+// hand. Each thread is a fiber that runs until a barrier; shared memory is static memory, and what
+// is dynamic of it starts every block as NaN. It finds wrong indices, barriers not all threads
+// reach, and forgotten ones that matter in either order of the threads; other races it cannot find.
 #pragma once
 
 #include <ucontext.h>
@@ -32,6 +31,8 @@ struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
 
+static inline void __stcg(uint4* target, const uint4& value) { *target = value; }
+
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
@@ -39,16 +40,18 @@ namespace emulation {
 constexpr size_t kStack = 64 * 1024;
 alignas(16) static unsigned char dynamic_shared[48 * 1024];
 
-enum class State { kReady, kAtBarrier, kInGroup, kDone };
+enum class State { kReady, kAtBarrier, kDone };
 
 struct Fiber {
   ucontext_t context;
   std::vector<char> stack = std::vector<char>(kStack);
   dim3 index;
   State state = State::kReady;
-  unsigned mask = 0;
-  double value = 0;  // holds a float or a double exactly
 };
+
+// Runs blocks and threads from the last to the first: what a missing barrier or the order of atomics
+// changes then shows.
+static bool last_first = false;
 
 static std::vector<Fiber> fibers;
 static ucontext_t scheduler;
@@ -61,23 +64,9 @@ inline void run_body() {
   --alive;
 }
 
-inline void wait(State state, unsigned mask) {
-  fibers[current].state = state;
-  fibers[current].mask = mask;
+inline void wait_at_barrier() {
+  fibers[current].state = State::kAtBarrier;
   swapcontext(&fibers[current].context, &scheduler);
-}
-
-// Releases a warp's group once all its threads have arrived; returns whether it did.
-inline bool release_group(size_t first) {
-  const size_t warp = first / 32 * 32;
-  const unsigned mask = fibers[first].mask;
-  for (size_t i = 0; i < 32; ++i)
-    if ((mask >> i & 1u) && (warp + i >= fibers.size() || fibers[warp + i].state != State::kInGroup ||
-                             fibers[warp + i].mask != mask))
-      return false;
-  for (size_t i = 0; i < 32; ++i)
-    if (mask >> i & 1u) fibers[warp + i].state = State::kReady;
-  return true;
 }
 
 inline void run_block(size_t threads) {
@@ -95,7 +84,8 @@ inline void run_block(size_t threads) {
   }
   while (alive > 0) {
     size_t at_barrier = 0, progress = 0;
-    for (current = 0; current < threads; ++current) {
+    for (size_t step = 0; step < threads; ++step) {
+      current = last_first ? threads - 1 - step : step;
       if (fibers[current].state == State::kReady) {
         threadIdx = fibers[current].index;
         swapcontext(&scheduler, &fibers[current].context);
@@ -103,8 +93,6 @@ inline void run_block(size_t threads) {
       }
       at_barrier += fibers[current].state == State::kAtBarrier;
     }
-    for (size_t i = 0; i < threads; ++i)
-      if (fibers[i].state == State::kInGroup) progress += release_group(i);
     if (alive > 0 && at_barrier == alive) {
       for (size_t i = 0; i < threads; ++i)
         if (fibers[i].state == State::kAtBarrier) fibers[i].state = State::kReady;
@@ -127,12 +115,13 @@ inline void launch(dim3 grid, dim3 block, size_t shared, std::function<void()> k
   body = std::move(kernel);
   const size_t threads = size_t(block.x) * block.y * block.z;
   if (fibers.size() < threads) fibers.resize(threads);
-  for (unsigned z = 0; z < grid.z; ++z)
-    for (unsigned y = 0; y < grid.y; ++y)
-      for (unsigned x = 0; x < grid.x; ++x) {
-        blockIdx = dim3(x, y, z);
-        run_block(threads);
-      }
+  const uint64_t blocks = uint64_t(grid.x) * grid.y * grid.z;
+  for (uint64_t step = 0; step < blocks; ++step) {
+    const uint64_t block_index = last_first ? blocks - 1 - step : step;
+    blockIdx = dim3(block_index % grid.x, block_index / grid.x % grid.y,
+                    block_index / grid.x / grid.y);
+    run_block(threads);
+  }
 }
 
 }  // namespace emulation
@@ -143,15 +132,4 @@ static inline int atomicAdd(int* address, int value) {
   return before;
 }
 
-static inline void __syncthreads() { emulation::wait(emulation::State::kAtBarrier, 0); }
-
-template <typename T>
-static inline T __shfl_xor_sync(unsigned mask, T value, int step, int) {
-  using namespace emulation;
-  const size_t me = current;
-  fibers[me].value = value;
-  wait(State::kInGroup, mask);
-  const T other = static_cast<T>(fibers[me ^ static_cast<size_t>(step)].value);
-  wait(State::kInGroup, mask);  // nobody overwrites its value before all have read
-  return other;
-}
+static inline void __syncthreads() { emulation::wait_at_barrier(); }

@@ -49,6 +49,8 @@ std::tuple<Tensor, Tensor, Tensor> runs_without_a_plan(const Tensor& cells, int6
   return {found.group_counts, found.by_column.view({-1, found.room, 4}), found.by_cell_order};
 }
 
+void run_last_first(bool last_first) { emulation::last_first = last_first; }
+
 TORCH_LIBRARY(bevdepth_plus_ops_emulated, m) {
   const std::string index = "Tensor? offsets, Tensor? runs, Tensor? column_offsets, ";
   const std::string pool = "Tensor depth, Tensor context, Tensor cells, " + index +
@@ -58,6 +60,7 @@ TORCH_LIBRARY(bevdepth_plus_ops_emulated, m) {
   m.def("bev_pool_backward", bev_pool_backward_cuda);
   m.def("find_runs", runs_without_a_plan);
   m.def("frustum_cells", frustum_cells_cuda);
+  m.def("run_last_first", run_last_first);
 }
 
 }  // namespace
