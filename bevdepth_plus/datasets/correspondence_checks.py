@@ -113,15 +113,14 @@ class CorrespondenceChecks:
 
 def _texture(grey: np.ndarray) -> tuple[Tensor, Tensor]:
     """Texture and sharpness, as ``CorrespondenceChecks`` has them, ``[1, 1, H, W]`` each."""
-    # Squares of float32 grey levels lose the last digits of a small variance.
-    grey = grey.astype(np.float64)
+    grey = grey - grey.mean()  # squares of smaller numbers lose fewer digits
     # The structure tensor's smaller eigenvalue; Sobel's weights sum to 8.
-    along_u, along_v = (cv2.Sobel(grey, cv2.CV_64F, *axis) / 8 for axis in ((1, 0), (0, 1)))
+    along_u, along_v = (cv2.Sobel(grey, cv2.CV_32F, *axis) / 8 for axis in ((1, 0), (0, 1)))
     uu, uv, vv = _mean(along_u**2), _mean(along_u * along_v), _mean(along_v**2)
     smaller = (uu + vv) / 2 - np.sqrt(((uu - vv) / 2) ** 2 + uv**2)
     variance = _mean(grey**2) - _mean(grey) ** 2
     # Smoothed a little: the noise of a blurred image is as sharp as that of any other.
-    curvature = cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_64F, ksize=1)
+    curvature = cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_32F, ksize=1)
     sharpness = _mean(curvature**2) / np.maximum(variance, 1e-6)
     return _root(smaller), _root(sharpness)
 
@@ -132,7 +131,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _root(values: np.ndarray) -> Tensor:
     """The square root; running sums may leave a tiny negative."""
-    root = np.sqrt(np.maximum(values, 0)).astype(np.float32)
+    root = np.sqrt(np.maximum(values, 0))
     return torch.from_numpy(root)[None, None]
 
 
