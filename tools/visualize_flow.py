@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Draw pairs of frames: correspondences by optical flow, kept and left out, and why.
 
-The flow's options are those of LoadOpticalFlow in the config's training pipeline, or its defaults
-at the depth maps' stride.
+The flow's options are those of LoadOpticalFlow in the config's training pipeline, or its defaults.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ from bevdepth_plus.engine.launch import load_config, run_tool
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.visualization.correspondence_page import draw_correspondences, matched_frames
 from bevdepth_plus.visualization.from_config import build_dataset, choose_samples
+
+STRIDE = 8  # pixels a cell, for configs without LoadOpticalFlow
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,7 +62,7 @@ def flow_transform(cfg: Config) -> LoadOpticalFlow:
     for step in _innermost(cfg, "train").get("pipeline", []):
         if step["type"] == "LoadOpticalFlow":
             return LoadOpticalFlow(**{key: step[key] for key in step if key != "type"})
-    return LoadOpticalFlow(stride=cfg.model.view_transform.get("stride", 16))
+    return LoadOpticalFlow(stride=STRIDE)
 
 
 def draw(
