@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Draw pairs of frames: correspondences by optical flow, kept and left out, and why.
 
-The flow's options are those of LoadOpticalFlow in the config's training pipeline, or its defaults
-at the depth maps' stride.
+The flow's options are those of LoadOpticalFlow in the config's training pipeline, or its defaults.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 from tqdm import tqdm
 
+from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.datasets.transforms import (
     ImageAugmentation,
     LoadMultiViewImages,
@@ -58,7 +58,7 @@ def main() -> None:
 
 def flow_transform(cfg: Config) -> LoadOpticalFlow:
     """The training pipeline's, or one with the defaults."""
-    for step in _innermost(cfg, "train").get("pipeline", []):
+    for step in steps(_innermost(cfg, "train").get("pipeline", [])):
         if step["type"] == "LoadOpticalFlow":
             return LoadOpticalFlow(**{key: step[key] for key in step if key != "type"})
     return LoadOpticalFlow(stride=cfg.model.image_encoder.get("stride", 16))

@@ -14,7 +14,7 @@ from bevdepth_plus.geometry.flow import came_back, fit_static_point, is_far
 from bevdepth_plus.geometry.pinhole import in_image
 from bevdepth_plus.geometry.warping import sample_nearest
 
-WINDOW = 15  # pixels; side of the window in which contrast and sharpness are measured
+WINDOW = 15  # pixels; side of the window in which texture and sharpness are measured
 
 
 class Reason(IntEnum):
@@ -62,18 +62,19 @@ class CorrespondenceChecks:
 
     Attributes:
         border: pixels from the image's border within which none is kept.
-        min_contrast: grey levels of 255, the least standard deviation about a pixel.
+        min_texture: grey levels of 255 a pixel: the least root mean square of the gradient along
+            the direction in which it is smallest. Along an edge alone a match can slide.
         min_sharpness: the least ratio of curvature (root mean square of the smoothed Laplacian) to
-            that deviation. A sharp edge has 0.18, one blurred by 2 pixels 0.07. Of sharp street
-            images of 704 pixels about 1 % lie below 0.1, of the same images blurred by 2.5 pixels
-            about half. Blur along one direction alone hardly shows.
+            the standard deviation. A sharp edge has 0.18, one blurred by 2 pixels 0.07. Of sharp
+            street images of 704 pixels about 1 % lie below 0.1, of the same images blurred by 2.5
+            pixels about half. Blur along one direction alone hardly shows.
         static_only: leave out what no point that stands still explains.
         max_residual: pixels that a static point may be off.
         max_depth: metres; farther points, told by their parallax, are left out. 0 keeps them.
     """
 
     border: int = 8
-    min_contrast: float = 3.0
+    min_texture: float = 1.0
     min_sharpness: float = 0.1
     static_only: bool = True
     max_residual: float = 2.0
@@ -84,17 +85,17 @@ class CorrespondenceChecks:
         fit = fit_static_point(
             pair.pixels, pair.there, pair.intrinsics_t, pair.intrinsics_t1, pair.t1_T_t
         )
-        contrast_t, sharpness_t = _texture(pair.grey_t)
-        contrast_t1, sharpness_t1 = _texture(pair.grey_t1)
+        texture_t, sharpness_t = _texture(pair.grey_t)
+        texture_t1, sharpness_t1 = _texture(pair.grey_t1)
         size = pair.grey_t.shape
         inside = pair.shown & _within(pair.there, size, 0)
         clear = _within(pair.pixels, size, self.border) & _within(pair.there, size, self.border)
-        contrast = _at_both(contrast_t, contrast_t1, pair)
+        texture = _at_both(texture_t, texture_t1, pair)
         sharpness = _at_both(sharpness_t, sharpness_t1, pair)
         faults = {
             Reason.OUTSIDE: ~inside,
             Reason.BORDER: ~clear,
-            Reason.TEXTURELESS: contrast < self.min_contrast,
+            Reason.TEXTURELESS: texture < self.min_texture,
             Reason.BLURRED: sharpness < self.min_sharpness,
             Reason.INCONSISTENT: ~came_back(pair.pixels, pair.there, pair.back),
         }
@@ -111,20 +112,27 @@ class CorrespondenceChecks:
 
 
 def _texture(grey: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Standard deviation about each pixel and sharpness, ``[1, 1, H, W]`` each."""
-    size = (WINDOW, WINDOW)
-    # Squares of float32 grey levels lose the last digits of a small variance.
-    grey = grey.astype(np.float64)
-    mean = cv2.blur(grey, size)
-    variance = np.maximum(cv2.blur(grey * grey, size) - mean * mean, 0)
+    """Texture and sharpness, as ``CorrespondenceChecks`` has them, ``[1, 1, H, W]`` each."""
+    grey = grey - grey.mean()  # squares of smaller numbers lose fewer digits
+    # The structure tensor's smaller eigenvalue; Sobel's weights sum to 8.
+    along_u, along_v = (cv2.Sobel(grey, cv2.CV_32F, *axis) / 8 for axis in ((1, 0), (0, 1)))
+    uu, uv, vv = _mean(along_u**2), _mean(along_u * along_v), _mean(along_v**2)
+    smaller = (uu + vv) / 2 - np.sqrt(((uu - vv) / 2) ** 2 + uv**2)
+    variance = _mean(grey**2) - _mean(grey) ** 2
     # Smoothed a little: the noise of a blurred image is as sharp as that of any other.
-    curvature = cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_64F, ksize=1)
-    curvature = np.maximum(cv2.blur(curvature * curvature, size), 0)
-    sharpness = np.sqrt(curvature / np.maximum(variance, 1e-6))
-    return tuple(
-        torch.from_numpy(values.astype(np.float32))[None, None]
-        for values in (np.sqrt(variance), sharpness)
-    )
+    curvature = cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_32F, ksize=1)
+    sharpness = _mean(curvature**2) / np.maximum(variance, 1e-6)
+    return _root(smaller), _root(sharpness)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    return cv2.blur(values, (WINDOW, WINDOW))
+
+
+def _root(values: np.ndarray) -> Tensor:
+    """The square root; running sums may leave a tiny negative."""
+    root = np.sqrt(np.maximum(values, 0))
+    return torch.from_numpy(root)[None, None]
 
 
 def _at_both(values_t: Tensor, values_t1: Tensor, pair: MatchedImages) -> Tensor:

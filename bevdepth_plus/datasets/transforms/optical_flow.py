@@ -47,7 +47,7 @@ class LoadOpticalFlow(BaseTransform):
         stride: Network pixels a cell; that of the depth maps to be compared.
         folder: Folder of the flow files below the data root, or an absolute path.
         preset, max_width: See ``FlowSettings``.
-        border, min_contrast, min_sharpness, static_only, max_residual, max_depth: What is left out,
+        border, min_texture, min_sharpness, static_only, max_residual, max_depth: What is left out,
             see ``CorrespondenceChecks``.
     """
 
@@ -58,7 +58,7 @@ class LoadOpticalFlow(BaseTransform):
         preset: str = "medium",
         max_width: int = 800,
         border: int = 8,
-        min_contrast: float = 3.0,
+        min_texture: float = 1.0,
         min_sharpness: float = 0.1,
         static_only: bool = True,
         max_residual: float = 2.0,
@@ -70,7 +70,7 @@ class LoadOpticalFlow(BaseTransform):
         self.folder = folder
         self.settings = FlowSettings(preset, max_width)
         self.checks = CorrespondenceChecks(
-            border, min_contrast, min_sharpness, static_only, max_residual, max_depth
+            border, min_texture, min_sharpness, static_only, max_residual, max_depth
         )
 
     def transform(self, results: dict) -> dict:

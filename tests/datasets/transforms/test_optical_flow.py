@@ -214,18 +214,27 @@ def blur(image: np.ndarray, left: int) -> None:
     part[:] = np.clip(128 + 3 * (soft - soft.mean()), 0, 255).astype(np.uint8)
 
 
+def stripes(image: np.ndarray, left: int) -> None:
+    image[60:130:8, left : left + 90] = image[61:130:8, left : left + 90] = 220
+    for row in range(62, 130, 8):
+        image[row : row + 6, left : left + 90] = 60
+
+
 @pytest.mark.parametrize(
-    ("change", "reason", "off"),
+    ("change", "reason", "on", "off"),
     [
-        (paint, Reason.TEXTURELESS, dict(min_contrast=0.0)),
-        (blur, Reason.BLURRED, dict(min_sharpness=0.0)),
+        (paint, Reason.TEXTURELESS, dict(), dict(min_texture=0.0)),
+        (stripes, Reason.TEXTURELESS, dict(), dict(min_texture=0.0)),  # a match slides along them
+        (blur, Reason.BLURRED, dict(min_texture=0.0), dict(min_texture=0.0, min_sharpness=0.0)),
     ],
 )
-def test_plain_and_blurred_places_are_left_out_unless_switched_off(tmp_path, change, reason, off):
+def test_plain_and_blurred_places_are_left_out_unless_switched_off(
+    tmp_path, change, reason, on, off
+):
     results = loaded(tmp_path, changed(change))
-    middle = (slice(20, 28), slice(35, 46))
-    assert (reasons(flow(results))[middle] == reason).mean() > 0.9
-    assert reasons(flow(results))[8:10, 20:60].max() == Reason.KEPT
+    why = reasons(flow(results, **on))
+    assert (why[20:28, 35:44] == reason).mean() > 0.9
+    assert why[8:10, 20:60].max() == Reason.KEPT
     assert not (reasons(flow(results, **off)) == reason).any()
 
 
