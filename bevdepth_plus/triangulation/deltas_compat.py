@@ -67,16 +67,20 @@ def unclipped_strips(
     source_T_anchor: Tensor,  # [B, V, 4, 4]
     size: tuple[int, int],
     depth_range: tuple[float, float],  # metres
+    margin: float = 0.5,
 ) -> Strips:
-    """Between both ends of the range, or nothing where one is outside the image."""
+    """Between both ends of the range, or nothing where one is outside the image.
+
+    The image ends ``margin`` pixels beside the outer pixels' centres.
+    """
     lines = pixel_lines(pixels, intrinsics, source_intrinsics, source_T_anchor)
     height, width = size
-    limit = pixels.new_tensor([width - 0.5, height - 0.5])
+    limit = pixels.new_tensor([width - 1 + margin, height - 1 + margin])
     ends = []
     for depth in reversed(depth_range):
         homogeneous = lines.at(torch.full_like(lines.offset[..., 0], 1 / depth))
         ends.append(homogeneous[..., :2] / homogeneous[..., 2:])
-    visible = torch.stack([((end >= -0.5) & (end <= limit)).all(-1) for end in ends]).all(0)
+    visible = torch.stack([((end >= -margin) & (end <= limit)).all(-1) for end in ends]).all(0)
     along = ends[1] - ends[0]
     length = along.norm(dim=-1)
     unit = along / length.clamp(min=1e-12)[..., None]
@@ -96,20 +100,31 @@ def sample_beside(
     pixels: Tensor,  # [M, ..., 2]
     stride: int,
     align_corners: bool = False,
+    normalise: bool = True,
 ) -> Tensor:
-    """Descriptors of length 1, ``[M, C, ...]``, with SuperPoint's formula for places."""
+    """Descriptors, of length 1 if ``normalise``, ``[M, C, ...]``; SuperPoint's formula."""
     size = pixels.new_tensor([descriptors.shape[-1], descriptors.shape[-2]])
     grid = (pixels - stride / 2 + 0.5) / (size * stride - stride / 2 - 0.5) * 2 - 1
     found = functional.grid_sample(
         descriptors, grid.flatten(1, -2)[:, None], align_corners=align_corners
-    )
-    return functional.normalize(found[:, :, 0], dim=1).unflatten(-1, pixels.shape[1:-1])
+    )[:, :, 0]
+    if normalise:
+        found = functional.normalize(found, dim=1)
+    return found.unflatten(-1, pixels.shape[1:-1])
 
 
-def soft_argmax(scores: Tensor) -> Tensor:  # [..., R, L]
-    """Expected (column, row) of the softmax over all cells, in cells, ``[..., 2]``."""
-    share = scores.flatten(-2).softmax(-1).reshape_as(scores)
-    column, row = (torch.arange(n, device=scores.device).to(scores) for n in scores.shape[:-3:-1])
+def soft_argmax(
+    scores: Tensor,  # [..., R, L]
+    kind: str = "softmax",
+) -> Tensor:
+    """Expected (column, row) in cells, ``[..., 2]``, weighted by softmax or by what is positive."""
+    flat = scores.flatten(-2)
+    if kind == "softmax":
+        share = flat.softmax(-1)
+    else:
+        share = flat.relu() / flat.relu().sum(-1, keepdim=True).clamp(min=1e-12)
+    share = share.reshape_as(scores)
+    row, column = (torch.arange(n, device=scores.device).to(scores) for n in scores.shape[-2:])
     return torch.stack([(share.sum(-2) * column).sum(-1), (share.sum(-1) * row).sum(-1)], dim=-1)
 
 
@@ -152,7 +167,13 @@ class DeltasEpipolarMatcher(nn.Module):
         depth_range: tuple[float, float],
     ) -> Matches:
         strips = unclipped_strips(
-            pixels, intrinsics, source_intrinsics, source_T_anchor, size, depth_range
+            pixels,
+            intrinsics,
+            source_intrinsics,
+            source_T_anchor,
+            size,
+            depth_range,
+            margin=0.0 if self.align_corners else 0.5,
         )
         scores = self.scores(descriptors, source_descriptors, pixels, strips)
         scores = functional.relu(self.norm(scores.flatten(0, 2)[:, None])[:, 0])
@@ -173,7 +194,7 @@ class DeltasEpipolarMatcher(nn.Module):
         strips: Strips,
     ) -> Tensor:
         """Products of the point's patch with every place of the strip, ``[B, V, P, R, L]``."""
-        side, views = self.kernel_size, source_descriptors.shape[1]
+        views = source_descriptors.shape[1]
         places = strips.sample(self.samples, self.rows)
         found = sample_beside(
             source_descriptors.flatten(0, 1),
@@ -186,7 +207,7 @@ class DeltasEpipolarMatcher(nn.Module):
         own = descriptors[:, None].expand(-1, views, -1, -1, -1).flatten(0, 1)
         own = sample_beside(own, patch.flatten(0, 1), self.stride, self.align_corners)
         own = own.unflatten(0, (-1, views))  # [B, V, C, P, k, k]
-        return _patch_products(own, found, side)
+        return patch_products(own, found)
 
     def patches(self, pixels: Tensor, strips: Strips) -> Tensor:
         """Places of the point's patch: rows a pixel apart, columns (at 3 x 3) 1.5 samples."""
@@ -198,13 +219,12 @@ class DeltasEpipolarMatcher(nn.Module):
         return pixels[:, None, :, None, None] + torch.stack([u, v], dim=-1)
 
 
-def _patch_products(
+def patch_products(
     own: Tensor,  # [B, V, C, P, k, k]
     found: Tensor,  # [B, V, C, P, R, L]
-    side: int,
 ) -> Tensor:
     """Correlation with zeros beside the ends of the line, ``[B, V, P, R - k + 1, L]``."""
-    samples = found.shape[-1]
+    side, samples = own.shape[-1], found.shape[-1]
     found = functional.pad(found, (side // 2, side // 2))
     rows = found.shape[-2] - side + 1
     total = 0.0
