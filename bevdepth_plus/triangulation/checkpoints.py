@@ -124,8 +124,14 @@ def _our_name(name: str, renames: tuple[tuple[str, str], ...]) -> str:
     for pattern, ours in renames:
         match = re.fullmatch(pattern, name)
         if match:
-            # {n}: the group n + 1, conv or bn, as its place in a Sequential; <...>: counted from 0.
-            kinds = [_NORM.get(group, "") for group in match.groups()]
-            renamed = match.expand(re.sub(r"\{(\d)\}", lambda place: kinds[int(place[1])], ours))
-            return re.sub(r"<(\d)>", lambda number: str(int(number[1]) - 1), renamed)
+            return _filled(match, ours)
     raise ValueError(f"official weight {name!r} is not known; is this a DELTAS checkpoint?")
+
+
+def _filled(match: re.Match, ours: str) -> str:
+    """Our name: {n} is the group n + 1, conv or bn, as its place in a Sequential; <...> is counted
+    from 0 instead of 1.
+    """
+    kinds = [_NORM.get(group, "") for group in match.groups()]
+    renamed = match.expand(re.sub(r"\{(\d)\}", lambda place: kinds[int(place[1])], ours))
+    return re.sub(r"<(\d)>", lambda number: str(int(number[1]) - 1), renamed)

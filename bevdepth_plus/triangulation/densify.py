@@ -118,9 +118,11 @@ class DepthDensifier(nn.Module):
                 f"{size[0]} x {size[1]}; resize or crop them in the pipeline"
             )
         points = self.encoder(self._input(sparse))
-        half, quarter, eighth, sixteenth, deepest = (
-            torch.cat([level, point], dim=1) for level, point in zip(levels, points, strict=True)
+        half, quarter, eighth, sixteenth = (
+            torch.cat([point, level], dim=1)
+            for point, level in zip(points[:4], levels[:4], strict=True)
         )
+        deepest = torch.cat([levels[4], points[4]], dim=1)  # in the order of official weights
         x = self.ups[0](deepest, sixteenth)  # [B, 512, H/16, W/16]
         at_8 = self.aspp(self.ups[1](x, eighth))
         at_4 = self.ups[2](at_8, quarter)

@@ -7,6 +7,7 @@ and :data:`KEYS`. Full-size weights are not stored but drawn from their names.
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class Check:
     def agrees(self) -> bool:
         return self.error <= self.tolerance  # False for NaN
 
+    @property
+    def share(self) -> float:
+        """Of the tolerance that the error takes up."""
+        return self.error / max(self.tolerance, 1e-30)
+
 
 Record = Mapping[str, Tensor]
 Checker = Callable[[Record, str], Iterator[Check]]
@@ -70,6 +76,27 @@ def compare_folder(folder: Path) -> Iterator[tuple[str, list[Check]]]:
             checks = list(checker(record, case))
             if checks:
                 yield f"{name.removeprefix('deltas_').removesuffix('.pth')}/{case}", checks
+
+
+def report(folder: Path) -> int:
+    """Print the largest error of each recorded case; the exit status: 0 within all tolerances.
+
+    The error shown is that nearest to or farthest beyond its tolerance.
+    """
+    print(f"{'case':42} {'largest error':>13} {'tolerance':>9}  of")
+    agreeing = compared = 0
+    try:
+        for case, checks in compare_folder(folder):
+            worst = max(checks, key=lambda one: (not one.agrees, one.share))
+            agrees = all(one.agrees for one in checks)
+            agreeing, compared = agreeing + agrees, compared + 1
+            line = f"{case:42} {worst.error:13.2e} {worst.tolerance:9.0e}  {worst.name}"
+            print(line if agrees else f"{line}  BEYOND")
+    except (FileNotFoundError, ValueError) as error:
+        print(f"check_parity: {error}", file=sys.stderr)
+        return 2
+    print(f"{agreeing} of {compared} cases agree within their tolerances")
+    return 0 if agreeing == compared > 0 else 1
 
 
 def cases(content: Record) -> dict[str, dict[str, Tensor]]:
