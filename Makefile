@@ -1,6 +1,7 @@
 # Each target works on a fresh machine: it sets up first what it needs.
 #   PYTHON  the Python (3.10 to 3.12) a new environment is made from
 #   VENV    the environment; one that exists is used as it is (see docs/install.md)
+#   NEWEST  set to 1: the newest versions that requirements/ accepts, not the lock's
 PYTHON ?= python3
 VENV ?= .venv
 ENV_PATH := $(abspath $(VENV))/bin
@@ -13,7 +14,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## create the environment and build what must be built; the second run takes seconds
-	@$(PYTHON) tools/setup_env.py --venv "$(VENV)"
+	@$(PYTHON) tools/setup_env.py --venv "$(VENV)" $(if $(filter 1,$(NEWEST)),--newest)
 
 doctor: ## print versions, op backends, and what to do about each problem
 	@"$(ENV_PATH)/python" tools/doctor.py

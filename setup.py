@@ -1,40 +1,8 @@
-"""Packaging of the plugin. The op is a sub-tree of its own: `pip install ./ops`."""
+"""For tools that still call `setup.py`; pyproject.toml describes the package.
 
-from __future__ import annotations
+The op is a sub-tree of its own, with its own setup.py: `pip install ./ops`.
+"""
 
-import re
-from pathlib import Path
+from setuptools import setup
 
-from setuptools import find_packages, setup
-
-ROOT = Path(__file__).resolve().parent
-
-
-def read_version() -> str:
-    """The version string of `bevdepth_plus/__init__.py`, read without importing the package."""
-    text = (ROOT / "bevdepth_plus" / "__init__.py").read_text(encoding="utf-8")
-    match = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
-    if match is None:
-        raise RuntimeError('bevdepth_plus/__init__.py: no line __version__ = "..."')
-    return match.group(1)
-
-
-setup(
-    name="bevdepth_plus",
-    version=read_version(),
-    description="Camera-only 3D detection with metric depth: a plugin for mmdet3d 1.x",
-    long_description="Multi-view 3D object detection in bird's-eye view for mmdet3d 1.x.",
-    license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
-    packages=find_packages(include=["bevdepth_plus", "bevdepth_plus.*"]),
-    # torch, mmcv, mmdet and mmdet3d are left out on purpose: pip would replace a CUDA torch, and
-    # would build mmcv in isolation against another one. `make setup` installs the tested stack.
-    install_requires=[
-        "numpy<2",
-        "numba",
-        "opencv-python-headless",
-        "matplotlib",
-        "pyquaternion",
-        "tqdm",
-    ],
-)
+setup()

@@ -7,7 +7,6 @@ past is written by :func:`keep_encoded`; :class:`LoadEncoded` reads it in the pl
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import bevdepth_plus.plugin  # noqa: F401, for processes of their own
+from bevdepth_plus.files import atomic_write
 from bevdepth_plus.geometry.camera import CameraRig
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.models.detector import BEVDepth
@@ -72,10 +72,8 @@ def _keep_part(
         rig = CameraRig.from_metainfo([data["data_samples"][0].metainfo])
         images = data["inputs"]["img"].unflatten(1, (rig.num_frames, rig.num_cameras))
         maps = detector.bbox_head.shared_maps(detector.forward_bev(images, rig)[0])
-        fresh = path.with_suffix(".tmp")
-        with fresh.open("wb") as file:
+        with atomic_write(path) as file:
             np.save(file, torch.cat(maps, dim=1)[0].half().numpy())
-        os.replace(fresh, path)
 
 
 @TRANSFORMS.register_module()

@@ -20,7 +20,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from tqdm import trange
 
-from bevdepth_plus.evaluation.submission import write_json_atomically
+from bevdepth_plus.files import write_json
 
 CONFIG = "configs/synthetic_small_metric.py"
 VARIANTS = {
@@ -47,7 +47,7 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
     report = summary(seconds, args)
     print({name: round(entry["ratio"], 3) for name, entry in report["steps"].items()})
-    write_json_atomically(report, args.out, indent=1)
+    write_json(args.out, report, indent=1)
 
 
 def stepper(overrides: dict):

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bevdepth_plus.files import atomic_write
+
 _ERRORS = {
     "trans_err": "mATE",
     "scale_err": "mASE",
@@ -65,7 +67,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def publish(text: str, results: Path) -> None:
     """Print a report, and keep it as Markdown beside the results file."""
     print(text)
-    results.with_suffix(".md").write_text(f"{text}\n")
+    with atomic_write(results.with_suffix(".md"), "w") as file:
+        file.write(f"{text}\n")
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

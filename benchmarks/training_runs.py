@@ -25,7 +25,7 @@ from training_report import summary
 from training_variants import REPO, TestSet, Variant, training_config
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.evaluation.submission import write_json_atomically
+from bevdepth_plus.files import write_json
 
 _SECONDS_BETWEEN_REPORTS = 60.0
 
@@ -154,8 +154,7 @@ class Benchmark:
     def _write(self) -> None:
         with self._lock:
             self.results["summary"] = summary(self._comparable())
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            write_json_atomically(self.results, self.out, indent=1)
+            write_json(self.out, self.results, indent=1)
 
     def _comparable(self) -> dict[str, dict[str, Any]]:
         """All runs but those of variants that have another config or length in this table."""

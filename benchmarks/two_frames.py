@@ -31,6 +31,7 @@ from two_frames_figure import draw
 from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_write
 
 NAME = "two_frames"
 DATA = "data/synthetic_motion"
@@ -100,7 +101,8 @@ def prepare(checkpoint: Path, data: str, work_dir: Path, jobs: int) -> Start:
         model = MODELS.build(config["model"])
         load_detector(model, weights)
         path = work_dir / f"start-{variant}-{name}.pth"
-        torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+        with atomic_write(path) as file:
+            torch.save(dict(state_dict=model.state_dict(), meta={}), file)
         checkpoints[variant] = os.path.relpath(path, REPO)
     config = whole("two_frames")
     dataset = config["val_dataloader"]["dataset"]

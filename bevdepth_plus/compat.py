@@ -27,6 +27,7 @@ def allow_mmengine_checkpoints() -> None:
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+    from numpy._core.multiarray import _reconstruct, scalar
 
     torch.serialization.add_safe_globals(
         [
@@ -35,8 +36,12 @@ def allow_mmengine_checkpoints() -> None:
             (_mmengine_method, "builtins.getattr"),
             np.ndarray,
             np.dtype,
-            np.core.multiarray._reconstruct,
-            np.core.multiarray.scalar,
+            # under the names that numpy 1 and numpy 2 pickle them by
+            *(
+                (_reconstruct, f"numpy.{core}.multiarray._reconstruct")
+                for core in ("core", "_core")
+            ),
+            *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
             # what `np.dtype` builds: the loader checks the type of every object it sets a state on
             type(np.dtype(np.float64)),
             type(np.dtype(np.float32)),
@@ -61,6 +66,17 @@ def _mmengine_method(owner: Any, name: str) -> Any:
             "do not trust the file"
         )
     return getattr(owner, name)
+
+
+def is_resuming(runner: Any) -> bool:
+    """Whether this mmengine `Runner` goes on with an earlier training.
+
+    Why: a hook must tell a resumed checkpoint from one that only gives its weights, and mmengine
+    0.10.7 keeps that in a private attribute.
+
+    Can go when: the runner has a public name for it.
+    """
+    return runner._resume  # noqa: SLF001
 
 
 def init_cpu_process_group(cfg: Any, launcher: str) -> None:

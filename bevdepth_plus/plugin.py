@@ -1,5 +1,6 @@
 """What a config's ``custom_imports`` names: importing this registers every part of the plugin."""
 
+import bevdepth_plus.datasets.class_balance
 import bevdepth_plus.datasets.nuscenes_dataset
 import bevdepth_plus.datasets.transforms
 import bevdepth_plus.engine

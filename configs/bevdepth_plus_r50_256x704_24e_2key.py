@@ -3,19 +3,21 @@
 _base_ = ["bevdepth_r50_256x704_24e_2key.py"]
 
 focal = 560.0  # nuScenes' front and side cameras at this image size, pixels
-in_channels = _base_.model.depth_net.in_channels + 1  # the ground cue
 model = dict(
-    ground_cue=True,
-    # From the longest to the shortest lens: nuScenes' back camera sees 58 m as 91 m.
-    canonical_bins=dict(focal=focal, bins=dict(start=1.0, stop=101.0, step=0.5)),
-    depth_net=dict(in_channels=in_channels),
-    metric_depth_head=dict(
-        type="MetricDepthHead",
-        in_channels=in_channels,
-        mid_channels=256,
-        canonical_focal=focal,
-        likelihood_weight=2.0,
-        losses=dict(silog=dict(type="SILogLoss", loss_weight=2.0)),
-        fuse=True,
+    depth=dict(
+        ground_cue=True,
+        # From the longest to the shortest lens: nuScenes' back camera sees 58 m as 91 m.
+        canonical_bins=dict(focal=focal, bins=dict(start=1.0, stop=101.0, step=0.5)),
+        priors=dict(
+            metric=dict(
+                type="MetricDepthPrior",
+                mid_channels=256,
+                canonical_focal=focal,
+                likelihood_weight=2.0,
+                losses=dict(silog=dict(type="SILogLoss", loss_weight=2.0)),
+                fuse=True,
+            ),
+        ),
     ),
 )
+train_dataloader = dict(dataset=dict(unknown_velocity="masked"))

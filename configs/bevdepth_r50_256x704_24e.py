@@ -7,4 +7,7 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-model = dict(img_backbone=dict(frozen_stages=0))  # the stem keeps its ImageNet weights
+# The stem keeps its ImageNet weights.
+model = dict(image_encoder=dict(backbone=dict(frozen_stages=0)))
+# The public code teaches objects seen in one key frame only to stand still.
+train_dataloader = dict(dataset=dict(unknown_velocity="zero"))

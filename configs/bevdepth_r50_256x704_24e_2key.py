@@ -3,19 +3,7 @@
 _base_ = ["bevdepth_r50_256x704_24e.py"]
 
 num_frames = 2
-bev_channels = _base_.context_channels * num_frames
-model = dict(
-    temporal_fusion=dict(type="ConcatFusion"),
-    bev_encoder=dict(
-        backbone=dict(in_channels=bev_channels),
-        neck=dict(
-            in_channels=[
-                bev_channels,
-                *_base_.model.bev_encoder.neck.in_channels[1:],
-            ]
-        ),
-    ),
-)
+model = dict(temporal=dict(num_frames=num_frames, fusion=dict(type="ConcatFusion")))
 train_dataloader = dict(dataset=dict(num_frames=num_frames))
 val_dataloader = dict(dataset=dict(num_frames=num_frames))
 test_dataloader = val_dataloader

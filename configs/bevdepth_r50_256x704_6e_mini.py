@@ -2,11 +2,11 @@
 
 _base_ = ["bevdepth_r50_256x704_24e.py"]
 
-data_root = "data/nuscenes_mini/"
+data_root = "data/nuscenes_mini"
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+val_evaluator = dict(ann_file=data_root + "/bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=6, val_interval=6)

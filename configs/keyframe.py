@@ -7,29 +7,24 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 
-data_root = "{{$BEVDEPTH_PLUS_SHARED:../shared}}/nuscenes_keyframe/"
+data_root = "{{$BEVDEPTH_PLUS_SHARED:../shared}}/nuscenes_keyframe"
 ann_file = "n015-2018-07-24-11-22-45+0800.pkl"
 num_steps = 400
 
 # Learning one frame by heart needs little capacity.
-base_channels, context_channels, bev_channels = 32, 64, 64
 model = dict(
-    img_backbone=dict(depth=18, base_channels=base_channels, init_cfg=None),
-    img_neck=dict(
-        in_channels=[base_channels * 2**level for level in range(4)], out_channels=[32] * 4
+    image_encoder=dict(
+        backbone=dict(depth=18, base_channels=32, init_cfg=None), neck=dict(out_channels=[32] * 4)
     ),
-    depth_net=dict(in_channels=4 * 32, mid_channels=64, context_channels=context_channels),
-    bev_encoder=dict(
-        backbone=dict(in_channels=context_channels, base_channels=bev_channels),
-        neck=dict(in_channels=[context_channels, *(bev_channels * 2**level for level in range(3))]),
-    ),
+    depth=dict(depth_net=dict(mid_channels=64, context_channels=64)),
+    temporal=dict(encoder=dict(backbone=dict(base_channels=64))),
 )
 
 dataset = dict(
     data_root=data_root,
     ann_file=ann_file,
     data_prefix=dict(_delete_=True, pts="", img=""),
-    pipeline=_base_.test_pipeline,  # no augmentation
+    pipeline=dict(_delete_=True, **_base_.test_pipeline),  # no augmentation
 )
 train_dataloader = dict(
     batch_size=1,
@@ -40,16 +35,21 @@ train_dataloader = dict(
 val_dataloader = dict(num_workers=1, dataset=dataset)
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    ann_file=data_root + ann_file, class_range=51.2, classes_present_only=True, min_lidar_points=1
+    ann_file=f"{data_root}/{ann_file}",
+    class_range=_base_.model.grid.x[1],
+    classes_present_only=True,
+    min_lidar_points=1,
 )
 test_evaluator = val_evaluator
 
-warm_up = num_steps // 5
 train_cfg = dict(max_iters=num_steps, val_interval=num_steps)
 optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=warm_up)
-param_scheduler[1].update(begin=warm_up, end=num_steps, T_max=num_steps - warm_up)
+warm_up = num_steps // 5
+linear, cosine = _base_.param_scheduler
+param_scheduler = [
+    dict(linear, end=warm_up),
+    dict(cosine, begin=warm_up, end=num_steps, T_max=num_steps - warm_up),
+]
 default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(by_epoch=False, interval=num_steps, max_keep_ckpts=1),

@@ -6,25 +6,25 @@ Trains what sees motion, from a checkpoint of ``synthetic_small_plus``:
 
 _base_ = ["synthetic_small_plus.py"]
 
+num_frames = 2
 model = dict(
-    temporal_fusion=dict(type="ConcatFusion"),
-    fuse_encoded=True,
-    bbox_head=dict(
-        type="MotionCenterHead",
-        num_frames=2,
-        # Velocities have a loss of their own.
-        train_cfg=dict(code_weights=[1.0] * 8 + [0.0] * 2),
+    temporal=dict(num_frames=num_frames, fusion=dict(type="ConcatFusion"), fuse_encoded=True),
+    heads=dict(
+        boxes=dict(
+            type="MotionCenterHead",
+            num_frames=num_frames,
+            # Velocities have a loss of their own.
+            train_cfg=dict(code_weights=[1.0] * 8 + [0.0] * 2),
+        ),
     ),
     frozen=[
-        "img_backbone",
-        "img_neck",
-        "depth_net",
-        "metric_depth_head",
-        "bev_encoder",
-        "bbox_head.shared_conv",
-        "bbox_head.task_heads",
+        "image_encoder",
+        "depth",
+        "temporal.encoder",
+        "heads.boxes.shared_conv",
+        "heads.boxes.task_heads",
     ],
 )
-train_dataloader = dict(dataset=dict(num_frames=2))
-val_dataloader = dict(dataset=dict(num_frames=2))
+train_dataloader = dict(dataset=dict(num_frames=num_frames))
+val_dataloader = dict(dataset=dict(num_frames=num_frames))
 test_dataloader = val_dataloader

@@ -37,6 +37,9 @@ KERNELS = {
     "csrc/cpu/runs.cpp": "off",
     "csrc/cpu/frustum.cpp": "off",
 }
+CUDA_KERNELS = tuple(
+    f"{name}.cu" for name in ("frustum", "runs", "rows", "columns", "pool_cells", "backward")
+)
 ASAN_FLAGS = ["-fsanitize=address", "-fno-omit-frame-pointer", "-g"] if WITH_ASAN else ["-g0"]
 CXX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 CXX_FLAGS += ["-Wno-maybe-uninitialized", *ASAN_FLAGS]  # gcc 12 warns about its own intrinsics
@@ -80,11 +83,11 @@ class BuildKernels(BuildExtension):
 def extension() -> Extension:
     """The operators, with CUDA where it can be built."""
     sources = ["csrc/bev_pool.cpp"]
-    sources += [f"csrc/cpu/{name}.cpp" for name in ("dispatch", "plan", "pool")]
+    sources += [f"csrc/cpu/{name}.cpp" for name in ("dispatch", "plan", "gpu_plan", "pool")]
     flags = CXX_FLAGS + OPENMP + (["-DBEVPOOL_X86"] if IS_X86 else [])
     links = OPENMP + (["-fsanitize=address"] if WITH_ASAN else [])
     if WANTS_CUDA and torch.version.cuda and CUDA_HOME:
-        cuda = ("bev_pool_cuda.cpp", "bev_pool.cu", "cells.cu")
+        cuda = ("bev_pool_cuda.cpp", *CUDA_KERNELS)
         sources += [f"csrc/cuda/{name}" for name in cuda]
         arguments = {"cxx": flags, "nvcc": ["-O3"]}
         return CUDAExtension(

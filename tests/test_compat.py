@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
+import zipfile
 
 import numpy as np
 import pytest
@@ -59,6 +61,19 @@ def test_a_checkpoint_with_a_message_hub_loads_once_allowed():
     assert buffer.current() == 0.5
     assert buffer.statistics("mean", 1) == 0.5
     assert loaded["message_hub"]["runtime_info"]["best_score"] == np.float32(0.25)
+
+
+@pytest.mark.parametrize("core", [b"numpy.core.", b"numpy._core."])
+def test_a_checkpoint_written_with_numpy_1_or_2_loads_with_either(core):
+    written = io.BytesIO()
+    with zipfile.ZipFile(saved(message_hub_state())) as ours, zipfile.ZipFile(written, "w") as file:
+        for name in ours.namelist():
+            file.writestr(name, re.sub(rb"numpy\._?core\.", core, ours.read(name)))
+    assert core in written.getvalue()
+    allow_mmengine_checkpoints()
+    written.seek(0)
+    loaded = torch.load(written, weights_only=True)
+    assert loaded["runtime_info"]["best_score"] == np.float32(0.25)
 
 
 def test_a_class_nobody_allowed_is_still_refused():

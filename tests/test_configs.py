@@ -23,7 +23,7 @@ def load(name: str) -> Config:
 
 def build(config: Config):
     register_all_modules()
-    config.model.img_backbone.init_cfg = None
+    config.model.image_encoder.backbone.init_cfg = None
     with torch.device("meta"):
         return MODELS.build(config.model)
 
@@ -37,26 +37,26 @@ def test_the_parts_of_every_model_fit_together(name):
     config = load(name)
     model = build(config).eval()
     height, width = config.model.image_size
-    features = model.extract_feat(torch.empty(1, 1, 3, height, width, device="meta"))
-    view = model.view_transform
-    assert features.shape[-2:] == (len(view.v), len(view.u))
-    channels = model.depth_net.context_out.out_channels
-    image_channels = features.shape[2] + model.ground_cue
-    assert image_channels == model.depth_net.reduce[0].in_channels
-    if model.metric_depth_head is not None:
-        assert image_channels == model.metric_depth_head.trunk[0].in_channels
+    features = model.image_encoder(torch.empty(1, 1, 3, height, width, device="meta"))
+    frustum, depth = model.view_transform.frustum, model.depth
+    assert features.shape[-2:] == (len(frustum.v), len(frustum.u))
+    channels = depth.context_channels
+    image_channels = features.shape[2] + depth.ground_cue
+    assert image_channels == depth.depth_net.reduce[0].in_channels
+    if "metric" in depth.priors:
+        assert image_channels == depth.priors["metric"].trunk[0].in_channels
     frames = {
         innermost(config[f"{split}_dataloader"].dataset).get("num_frames", 1)
         for split in ("train", "val", "test")
     }
     assert len(frames) == 1
-    maps = [torch.empty(1, channels, *view.grid.bev_size, device="meta")] * frames.pop()
-    (output,) = model.bbox_head([model.encode(maps)])[0]
-    assert output["heatmap"].shape == (1, 1, *view.grid.bev_size)
+    assert frames == {model.temporal.num_frames}
+    maps = [torch.empty(1, channels, *frustum.grid.bev_size, device="meta")] * frames.pop()
+    (output,) = model.heads["boxes"].outputs(model.temporal(maps))[0]
+    assert output["heatmap"].shape == (1, 1, *frustum.grid.bev_size)
     for split in ("train", "val", "test"):
         pipeline = innermost(config[f"{split}_dataloader"].dataset).pipeline
-        (resize,) = [step for step in pipeline if step["type"] == "ImageAugmentation"]
-        assert tuple(resize["final_dim"]) == (height, width)
+        assert tuple(pipeline["augment_images"]["final_dim"]) == (height, width)
 
 
 @pytest.mark.parametrize("name", RECIPE)
@@ -67,13 +67,13 @@ def test_batch_norm_learns_in_the_recipe_but_not_in_the_frozen_stem(name):
         for part, module in model.named_children()
     }
     still = {part: sum(not norm.training for norm in found) for part, found in norms.items()}
-    assert {part: count for part, count in still.items() if count} == {"img_backbone": 1}
+    assert {part: count for part, count in still.items() if count} == {"image_encoder": 1}
 
 
 def test_the_class_balanced_recipe_differs_where_its_name_says():
     config = load("bevdepth_r50_256x704_20e_cbgs_2key_da_ema")
     plain = load("bevdepth_r50_256x704_24e_2key")
-    assert config.train_dataloader.dataset.type == "CBGSDataset"
+    assert config.train_dataloader.dataset.type == "BEVCBGSDataset"
     assert config.train_dataloader.dataset.dataset == plain.train_dataloader.dataset
     assert config.val_dataloader == plain.val_dataloader
     assert config.train_cfg.max_epochs == 20

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
-from bevdepth_plus.environment import ROOT
 from tools import setup_env
+from tools.environment import ROOT
 from tools.setup_env import SetupError, Stamps, fingerprint, wants_cuda_ops, wheel_cache
 
 FAKE_TORCH = """
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_become_an_environment_is_left_as_it_is(monkeypatch
     failed = subprocess.CompletedProcess([], 1, stdout="ensurepip is not available", stderr="")
     monkeypatch.setattr(setup_env, "interpreter_facts", lambda python: CPU_FACTS)
     monkeypatch.setattr(setup_env.subprocess, "run", lambda *args, **options: failed)
-    with pytest.raises(SetupError, match="apt install python3.*-venv"):
+    with pytest.raises(SetupError, match=r"apt install python3.*-venv"):
         setup_env.ensure_venv(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
 
@@ -146,7 +146,7 @@ def test_a_build_that_dies_leaves_nothing_in_the_cache_but_its_log(monkeypatch, 
 def test_a_failed_step_shows_the_end_of_its_log_and_where_it_is(tmp_path, capsys):
     code = "print('[3/77] c++ a.o'); print('fatal error: x.h'); raise SystemExit(1)"
     log = tmp_path / "step.log"
-    with pytest.raises(SetupError, match="mmcv failed .* log is .*step.log"):
+    with pytest.raises(SetupError, match=r"mmcv failed .* log is .*step\.log"):
         setup_env.run([sys.executable, "-c", code], "mmcv", log, dict(os.environ))
     assert "fatal error: x.h" in capsys.readouterr().err
     assert setup_env.compiled(log) == ", 3 of 77 objects compiled"
@@ -188,12 +188,31 @@ def test_a_changed_requirement_is_installed_again_and_a_changed_test_is_not(monk
     assert not Stamps(tmp_path).has("op", fingerprint(["2.13.0"], [tmp_path / "ops"]))
 
 
+def locked_versions() -> dict[str, str]:
+    pins = {**setup_env.requirements("lock"), **setup_env.requirements("mm")}
+    return {name: pin.removeprefix("==") for name, pin in pins.items()}
+
+
 def test_what_somebody_removed_or_replaced_is_not_taken_for_done():
-    text = "".join(path.read_text() for path in (ROOT / "requirements").glob("*.txt"))
-    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE))
+    pins = locked_versions()
     assert setup_env.present("packages", dict(installed=pins))
     assert not setup_env.present("packages", dict(installed={**pins, "numpy": "2.1.3"}))
+    assert not setup_env.present("packages", dict(installed={**pins, "mmengine": "0.9"}))
     assert not setup_env.present("mmcv", dict(installed=pins))
+
+
+def test_a_newer_version_than_the_lock_is_kept_where_the_newest_are_asked_for():
+    newer = {**locked_versions(), "numpy": "2.1.3"}
+    assert setup_env.present("packages", dict(installed=newer), newest=True)
+    del newer["scipy"]
+    assert not setup_env.present("packages", dict(installed=newer), newest=True)
+
+
+def test_the_lock_has_one_version_within_the_range_of_each_requirement():
+    lock = setup_env.requirements("lock")
+    for file in (*setup_env.PACKAGES, "torch"):
+        for name, accepted in setup_env.requirements(file).items():
+            assert SpecifierSet(accepted).contains(lock[name].removeprefix("==")), name
 
 
 def test_a_missing_compiler_is_one_line_that_names_the_package(monkeypatch):

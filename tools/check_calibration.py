@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Is the calibration of an info file plausible? Prints a line a problem; exits with 1 if any."""
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bevdepth_plus.datasets.calibration import check_sample
+from bevdepth_plus.datasets.calibration import check_sample, horizon_of
+from bevdepth_plus.datasets.image_files import read_image
 from bevdepth_plus.datasets.info_file import read_info_file
-from bevdepth_plus.datasets.transforms.load_images import read_image
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.visualization.calibration_page import draw_calibration, scene_of_info
 
@@ -39,14 +40,16 @@ def main() -> None:
     args = parse_args()
     content = read_info_file(args.infos)
     infos = content["data_list"][:: max(1, args.every)]
-    problems = []
+    problems, horizons = [], []
     for info in infos:
         sizes = {}
         for name, camera in info["images"].items():
             path = args.infos.parent / args.images.format(camera=name) / camera["img_path"]
             sizes[name] = read_image(str(path)).shape[1::-1]
         problems += check_sample(info, sizes)
-    print("\n".join([*problems, f"looked at samples: {len(infos)}, problems: {len(problems)}"]))
+        horizons = horizons or horizon_lines(info, sizes)
+    looked_at = f"looked at samples: {len(infos)}, problems: {len(problems)}"
+    print("\n".join([*problems, looked_at, *horizons]))
     if args.overlays is not None:
         count = min(NUM_OVERLAYS, len(infos))
         for index in range(count):
@@ -54,6 +57,14 @@ def main() -> None:
             draw_overlay(info, content["metainfo"]["categories"], args)
         print(f"overlays in {args.overlays}")
     sys.exit(1 if problems else 0)
+
+
+def horizon_lines(info: Mapping, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Where the cameras of one sample have the horizon, which the network's crop follows."""
+    return [
+        f"{name}: horizon at row {horizon_of(camera, info, sizes[name][0]):.0f} of {sizes[name][1]}"
+        for name, camera in info["images"].items()
+    ]
 
 
 def draw_overlay(info: Mapping, categories: Mapping[str, int], args: argparse.Namespace) -> None:

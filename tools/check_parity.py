@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Compare ours with recorded results of the public BEVDepth or DELTAS code."""
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main() -> int:
 
     from mmdet3d.utils import register_all_modules
 
-    from bevdepth_plus.parity import compare_folder
+    from bevdepth_plus.official.parity import compare_folder
 
     register_all_modules()
     try:

@@ -7,13 +7,13 @@ Prints one line a problem and exits with 1 if there is any; exits with 2 if the 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.submission import (
     check_submission,
+    read_submission,
     tokens_of_infos,
     tokens_of_split,
 )
@@ -23,13 +23,13 @@ def main() -> int:
     args = parse_args()
     try:
         tokens = expected_tokens(args)
-        submission = json.loads(args.file.read_text())
-    except json.JSONDecodeError as error:
-        print(f"{args.file}: not JSON: {error}")
-        return 1
+        submission = read_submission(args.file)
     except (DataError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    except ValueError as error:
+        print(f"{args.file}: {error}")
+        return 1
     problems = check_submission(submission, tokens)
     for problem in problems:
         print(problem)
@@ -49,7 +49,7 @@ def expected_tokens(args: argparse.Namespace) -> list[str]:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="result file, JSON")
+    parser.add_argument("file", type=Path, help="result file, JSON, also zipped")
     parser.add_argument("--infos", type=Path, help="info file (.pkl) of the split")
     parser.add_argument("--dataroot", type=Path, help="root of the data set, instead of --infos")
     parser.add_argument("--version", help="v1.0-trainval, v1.0-test or v1.0-mini")

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Convert a checkpoint of the public BEVDepth code; writes DST and a config beside it (DST.py)."""
 
 from __future__ import annotations
@@ -6,10 +7,11 @@ import argparse
 import json
 from pathlib import Path
 
-from bevdepth_plus.checkpoints import load_official, read_official
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.official_models import OFFICIAL_MODELS
+from bevdepth_plus.files import atomic_write
+from bevdepth_plus.official.models import OFFICIAL_MODELS
+from bevdepth_plus.official.weights import load_official, read_official
 
 BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "bevdepth_r50_256x704_24e.py"
 
@@ -44,7 +46,7 @@ def main() -> None:
     from mmdet3d.utils import register_all_modules
 
     import bevdepth_plus.models  # noqa: F401
-    from bevdepth_plus.official_config import convert_confs, num_frames, run_config
+    from bevdepth_plus.official.config import convert_confs, run_config
 
     register_all_modules()
     try:
@@ -53,13 +55,15 @@ def main() -> None:
         load_official(model, weights)
     except (ValueError, TypeError, KeyError) as error:  # the latter two: settings of a module
         raise DataError(f"{args.src}: {' '.join(str(error).split())}") from None
-    args.dst.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(converted_from=args.src.name)
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), args.dst)
+    with atomic_write(args.dst) as file:
+        torch.save(dict(state_dict=model.state_dict(), meta=meta), file)
     config_path = args.dst.with_suffix(".py")
-    run_config(config, BASE_CONFIG).dump(config_path)
+    with atomic_write(config_path, "w") as file:
+        file.write(run_config(config, BASE_CONFIG).pretty_text)
     count = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{args.dst}: {len(weights)} entries, {count:,} parameters, {num_frames(config)} frames")
+    frames = config["temporal"]["num_frames"]
+    print(f"{args.dst}: {len(weights)} entries, {count:,} parameters, {frames} frames")
     print(f"{config_path}: use it with this checkpoint")
 
 

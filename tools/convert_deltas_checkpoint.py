@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Convert an official DELTAS checkpoint into weights of our network with compat="deltas".
 
 RIGHTS: the DELTAS code and its weights are licensed for non-commercial research only, and the
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_write
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,11 +41,9 @@ def main() -> None:
         load_deltas(network, official)
     except ValueError as error:
         raise DataError(f"{args.src}: {error}") from None
-    args.dst.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.dst.with_name(args.dst.name + ".partial")
     meta = dict(converted_from=args.src.name, rights="non-commercial research only (DELTAS)")
-    torch.save(dict(state_dict=network.state_dict(), meta=meta), partial)
-    partial.replace(args.dst)
+    with atomic_write(args.dst) as file:
+        torch.save(dict(state_dict=network.state_dict(), meta=meta), file)
     entries = sum(len(weights) for weights in official.values())
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"{args.dst}: {entries} entries, {count:,} parameters; non-commercial research only")

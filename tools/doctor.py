@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Says what is installed, what is usable, and for each problem what to do about it.
 
     python tools/doctor.py
@@ -12,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bevdepth_plus.environment import ROOT, Finding, diagnose, inspect_environment, python_problem
+from tools.environment import ROOT, Finding, diagnose, inspect_environment, python_problem
 
 MARKS = {"ok": "ok    ", "warn": "note  ", "broken": "BROKEN"}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bevdepth_plus.errors import DataError  # noqa: E402
-from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names  # noqa: E402
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,8 +1,10 @@
+#!/usr/bin/env python
 """The logic behind `make setup`: an environment with the tested stack, built once, kept.
 
-    python3 tools/setup_env.py [--venv .venv]
+    python3 tools/setup_env.py [--venv .venv] [--newest]
 
-Runs on the standard library alone. What is done is written down in the environment with a
+Runs on the standard library alone. `requirements/` says which versions are accepted (ranges) and
+which one of each is tested (lock.txt). What is done is written down in the environment with a
 fingerprint of what it depended on, so that a second run only asks torch for its version.
 """
 
@@ -19,13 +21,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bevdepth_plus.environment import ROOT, find_compiler, find_nvcc, python_problem
+from bevdepth_plus.files import write_json
+from tools.environment import ROOT, find_compiler, find_nvcc, python_problem
 
 REQUIREMENTS = ROOT / "requirements"
+LOCK = REQUIREMENTS / "lock.txt"
 PACKAGES = ("build", "runtime", "dev")  # requirement files installed with their dependencies
 MMCV = "mmcv==2.1.0"  # the newest that mmdet3d 1.4.0 accepts with mmdet 3.3.0
 HEARTBEAT = 20.0  # seconds between two signs of life
@@ -57,8 +63,14 @@ class SetupError(Exception):
     """Something the user must mend; the message is one line."""
 
 
-def set_up(venv: Path) -> None:
-    """Brings `venv` up to the tested stack; does only what is missing or out of date."""
+def set_up(venv: Path, newest: bool = False) -> None:
+    """Brings `venv` up to the stack; does only what is missing or out of date.
+
+    Args:
+        venv: the environment, made where it is absent.
+        newest: take the newest versions of the ranges where nothing fitting is installed, instead
+            of the lock's versions.
+    """
     started = time.monotonic()
     python = ensure_venv(venv)
     facts = interpreter_facts(python)
@@ -67,18 +79,15 @@ def set_up(venv: Path) -> None:
         raise SetupError(f"{venv} has no pip: run {python} -m ensurepip first")
     if facts["torch"] is None:
         note_disk_space(venv)
-        install(python, venv, "torch", requirement_options("torch"))
+        install(python, venv, "torch", requirement_options("torch", newest=newest))
         facts = interpreter_facts(python)
     cuda_ops = wants_cuda_ops(facts, find_nvcc(), os.environ.get("TORCH_CUDA_ARCH_LIST"))
     done = Stamps(venv)
-    base = [facts["torch"], facts["tag"], str(cuda_ops)]
-    steps = [
-        ("packages", fingerprint(base, [REQUIREMENTS]), install_packages),
-        ("mmcv", fingerprint([*base, MMCV], []), install_mmcv),
-        ("bevdepth-plus-ops", fingerprint([*base, str(find_nvcc())], [ROOT / "ops"]), install_op),
-        ("bevdepth-plus", fingerprint(base, [ROOT / "setup.py"]), install_plugin),
+    missing = [
+        step
+        for step in all_steps(facts, cuda_ops, newest)
+        if not (done.has(*step[:2]) and present(step[0], facts, newest))
     ]
-    missing = [step for step in steps if not (done.has(*step[:2]) and present(step[0], facts))]
     if missing:
         print(f"setting up {venv} (torch {facts['torch']}, Python {facts['tag']})")
         check_compiler(facts)
@@ -90,6 +99,20 @@ def set_up(venv: Path) -> None:
         if diagnosis.returncode != 0:
             raise SetupError("the environment is built, but something in it is broken (see above)")
     print(f"environment ready: {venv} ({elapsed(started)})")
+
+
+def all_steps(facts: dict, cuda_ops: bool, newest: bool) -> list[tuple[str, str, Callable]]:
+    """(name, fingerprint of what it depends on, function that does it) of each step, in order."""
+    base = [facts["torch"], facts["tag"], str(cuda_ops)]
+    packages = fingerprint([*base, str(newest)], [REQUIREMENTS])
+    op = fingerprint([*base, str(find_nvcc())], [ROOT / "ops"])
+    plugin = fingerprint(base, [ROOT / "setup.py", ROOT / "pyproject.toml"])
+    return [
+        ("packages", packages, partial(install_packages, newest=newest)),
+        ("mmcv", fingerprint([*base, MMCV], []), install_mmcv),
+        ("bevdepth-plus-ops", op, install_op),
+        ("bevdepth-plus", plugin, install_plugin),
+    ]
 
 
 def ensure_venv(venv: Path) -> Path:
@@ -170,17 +193,29 @@ def wants_cuda_ops(facts: dict, nvcc: str | None, arch_list: str | None) -> bool
     return nvcc is not None and (facts["gpu"] or bool(arch_list))
 
 
-def present(step: str, facts: dict) -> bool:
+def present(step: str, facts: dict, newest: bool = False) -> bool:
     """Whether a step's result is still installed: somebody may have changed the environment."""
+    installed = facts["installed"]
     if step != "packages":
-        return step in facts["installed"]
-    text = "\n".join((REQUIREMENTS / f"{name}.txt").read_text() for name in (*PACKAGES, "mm"))
-    pins = re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE)
-    return all(facts["installed"].get(name.lower()) == version for name, version in pins)
+        return step in installed
+    wanted = {name for file in PACKAGES for name in requirements(file)}
+    if not wanted <= installed.keys():
+        return False
+    locked = {} if newest else {n: v for n, v in requirements("lock").items() if n in wanted}
+    pins = {**locked, **requirements("mm")}
+    return all(f"=={installed.get(name)}" == pin for name, pin in pins.items())
 
 
-def install_packages(python: Path, venv: Path, facts: dict, cuda_ops: bool) -> None:
-    install(python, venv, "packages", requirement_options(*PACKAGES))
+def requirements(name: str) -> dict[str, str]:
+    """{distribution: accepted versions, such as "==1.26.4"} of a file in `requirements/`."""
+    text = (REQUIREMENTS / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([\w.-]+)([^\s#]*)", text, re.MULTILINE))
+
+
+def install_packages(
+    python: Path, venv: Path, facts: dict, cuda_ops: bool, newest: bool = False
+) -> None:
+    install(python, venv, "packages", requirement_options(*PACKAGES, newest=newest))
     install(python, venv, "mm packages", ["--no-deps", *requirement_options("mm")])
 
 
@@ -230,14 +265,15 @@ def build_mmcv(python: Path, folder: Path, cuda_ops: bool) -> Path:
         run(command, "mmcv", folder / "build.log", environment)
         built = next((scratch / "wheel").glob("mmcv-*.whl"))
         wheel = folder / built.name
-        os.replace(built, wheel)
+        built.replace(wheel)
         return wheel
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def requirement_options(*names: str) -> list:
-    return [part for name in names for part in ("-r", str(REQUIREMENTS / f"{name}.txt"))]
+def requirement_options(*names: str, newest: bool = False) -> list:
+    options = [part for name in names for part in ("-r", str(REQUIREMENTS / f"{name}.txt"))]
+    return options if newest else [*options, "-c", str(LOCK)]
 
 
 def install(python: Path, venv: Path, title: str, options: list) -> None:
@@ -316,7 +352,7 @@ class Stamps:
 
     def add(self, name: str, key: str) -> None:
         self.done[name] = key
-        self.file.write_text(json.dumps(self.done, indent=2) + "\n")
+        write_json(self.file, self.done, indent=2)
 
 
 def elapsed(started: float) -> str:
@@ -333,9 +369,15 @@ def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # alive in a log file too
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="made where absent")
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="keep what fits the ranges of requirements/, else take the newest, not the lock's",
+    )
+    args = parser.parse_args()
     try:
         # not resolved: bin/python of an environment is a link, and must stay one
-        set_up(parser.parse_args().venv.absolute())
+        set_up(args.venv.absolute(), args.newest)
     except SetupError as error:
         print(f"make setup: {error}", file=sys.stderr)
         return 1

@@ -1,9 +1,11 @@
+#!/usr/bin/env python
 """Evaluate a checkpoint: ``tools/test.py CONFIG CHECKPOINT``; writes ``metrics.json``."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
@@ -11,7 +13,8 @@ from mmengine.runner import Runner
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.engine.launch import load_config, load_weights_from, run_tool
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.models.flip_average import every_flip
+from bevdepth_plus.models.test_time_flips import every_flip
+from bevdepth_plus.writable import require_writable
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,8 +40,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher, split="test")
     load_weights_from(cfg, args.checkpoint)
+    require_writable(cfg.work_dir, "--work-dir")
+    if args.submission is not None:
+        require_result_file(args.submission)
     cfg.test_evaluator.update(out_dir=cfg.work_dir, submission=args.submission)
     if not has_ground_truth(cfg.test_evaluator.ann_file):
         only_format(cfg)
@@ -47,8 +53,17 @@ def main() -> None:
     Runner.from_cfg(cfg).test()
 
 
+def require_result_file(path: str) -> None:
+    if not path.endswith(".json"):
+        raise DataError(
+            f"--submission {path}: the result file is JSON, give a name like results.json"
+        )
+    require_writable(Path(path).parent, "--submission")
+
+
 def has_ground_truth(ann_file: str) -> bool:
-    return any(info.get("instances") for info in read_info_file(ann_file)["data_list"])
+    infos = read_info_file(ann_file)["data_list"]
+    return any(info.get("instances") is not None for info in infos)
 
 
 def only_format(cfg: Config) -> None:

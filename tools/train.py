@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a detector: ``tools/train.py CONFIG``; several GPUs: ``tools/dist_train.sh``."""
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from mmengine.config import Config, DictAction
 from bevdepth_plus.engine.launch import load_config, load_weights_from, resume_from_last, run_tool
 from bevdepth_plus.engine.runner import SurvivingRunner
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.writable import require_writable
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +41,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher, split="val")
+    require_writable(cfg.work_dir, "--work-dir")
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:

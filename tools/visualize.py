@@ -7,6 +7,7 @@ Without a checkpoint only the ground truth is drawn. Nothing is opened on a scre
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,21 @@ from torch import nn
 from tqdm import tqdm
 
 from bevdepth_plus.engine.launch import load_config, run_tool
+from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.visualization.depth_page import draw_depth
 from bevdepth_plus.visualization.from_config import (
     build_dataset,
     build_model,
     choose_samples,
     depth_maps,
+    map_layers,
     predict,
     scene_and_truth,
 )
 from bevdepth_plus.visualization.sample_page import draw_sample
+from bevdepth_plus.writable import require_writable
+
+MARGIN = 2.8  # metres shown around the BEV grid
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,11 +71,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config, None, args.cfg_options)
+    require_writable(args.out, "--out")
     dataset = build_dataset(cfg, args.split)
     model = prepare_model(cfg, args)
     title = Path(args.config).stem
+    grid = BEVGrid(**cfg.model.grid)
     for index in tqdm(choose_samples(dataset, args.samples), desc="drawing", unit="sample"):
-        draw(dataset, index, model, args, title)
+        draw(dataset, index, model, args, title, grid)
     print(f"pictures in {args.out}")
 
 
@@ -86,21 +94,33 @@ def draw(
     model: nn.Module | None,
     args: argparse.Namespace,
     title: str,
+    grid: BEVGrid,
 ) -> None:
     scene, truth = scene_and_truth(dataset, index, title)
-    token = dataset.get_data_info(index)["token"]
-    found, depth = None, {}
+    # Somebody's tokens may hold slashes.
+    name = re.sub(r"[^\w.+-]", "_", dataset.get_data_info(index)["token"])
+    found, layers, depth = None, None, {}
     if model is not None:
         found, sample, network_size = predict(model, dataset, index)
+        layers = map_layers(sample, grid)
         depth = {
             "pred_depths": depth_maps(sample, every=args.all_depths),
             "image_aug": np.asarray(sample.image_aug)[0],
             "network_size": network_size,
         }
-    page = draw_sample(scene, truth, found, score_threshold=args.score_thr)
-    page.save(args.out / f"{token}.png")
+    classes = dataset.metainfo["classes"]
+    page = draw_sample(
+        scene,
+        truth,
+        found,
+        score_threshold=args.score_thr,
+        classes=classes,
+        far=grid.reach + MARGIN,
+        layers=layers,
+    )
+    page.save(args.out / f"{name}.png")
     if args.depth or args.all_depths:
-        draw_depth(scene, **depth).save(args.out / f"{token}_depth.png")
+        draw_depth(scene, **depth).save(args.out / f"{name}_depth.png")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import torch
 
+from bevdepth_plus.datasets.fields import numbers
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.horizon import horizon_row
 
 MAX_GAP = 0.1  # seconds between a camera's shot and the sample's moment
 MAX_PIXELS = 3.0  # between the two ways from LiDAR to image, for points 20 m ahead
@@ -20,26 +23,53 @@ def check_sample(
     """What is implausible in one sample of an info file, a line each; empty if nothing is.
 
     For each camera: the rotation (orthonormal, det 1), intrinsics against the image's size, the
-    time between shot and sample, and whether ``lidar2cam`` agrees with the way through the ego
-    poses where the file has them.
+    time between shot and sample, whether the horizon is in the image, and whether ``lidar2cam``
+    agrees with the way through the ego poses where the file has them.
 
     Raises:
-        DataError: a camera lacks its matrices or its size.
+        DataError: a camera lacks its matrices or its size, or a matrix is none of finite numbers.
     """
     problems = []
     for name, camera in info["images"].items():
         place = f"sample {info['token']}, {name}"
+        for key, shape in (("lidar2cam", (4, 4)), ("cam2img", (3, 3))):
+            if key in camera:
+                numbers(camera[key], f"{place}: {key}", shape)
         try:
             found = [
                 *_rotation(camera),
                 *_intrinsics(camera, image_sizes[name]),
                 *_time(camera, info["timestamp"]),
+                *_horizon(camera, info, image_sizes[name]),
                 *_two_ways(camera, info),
             ]
         except KeyError as missing:
             raise DataError(f"{place} lacks {missing}; add it to the info file") from None
         problems += [f"{place}: {problem}" for problem in found]
     return problems
+
+
+def horizon_of(camera: Mapping, info: Mapping, width: int) -> float:
+    """The horizon's row in the middle of a camera's image, pixels; NaN if it has none."""
+    lidar2ego = np.asarray(info["lidar_points"]["lidar2ego"], dtype=float)
+    ego_T_cam = lidar2ego @ np.linalg.inv(np.asarray(camera["lidar2cam"], dtype=float))
+    intrinsics = np.asarray(camera["cam2img"], dtype=float)
+    row = horizon_row(torch.from_numpy(intrinsics), torch.from_numpy(ego_T_cam), width / 2)
+    return row.item()
+
+
+def _horizon(camera: Mapping, info: Mapping, size: tuple[int, int]) -> Iterator[str]:
+    if next(_rotation(camera), None) is not None:
+        return  # said already, and no rotation to tell a horizon by
+    width, height = size
+    row = horizon_of(camera, info, width)
+    if np.isnan(row):
+        yield "lies on its side or looks straight up or down: turn the images, or is it lidar2cam?"
+    elif not 0 <= row <= height:
+        yield (
+            f"the horizon is not in the image (row {row:.0f} of {height}): does it look at the "
+            "road or the sky alone, or are lidar2cam and lidar2ego of another mount?"
+        )
 
 
 def _rotation(camera: Mapping) -> Iterator[str]:

@@ -13,22 +13,23 @@ import shutil
 from pathlib import Path
 
 from nuscenes import NuScenes
-from nuscenes.utils.splits import create_splits_scenes
 from tqdm import tqdm
 
-from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.datasets.info_file import INFO_VERSION
-from bevdepth_plus.datasets.nuscenes_infos import LIDAR, sample_channels, sample_info
+from bevdepth_plus.datasets.nuscenes_infos import (
+    LIDAR,
+    Reader,
+    make_reader,
+    sample_channels,
+    sample_info,
+    sweeps_before,
+)
+from bevdepth_plus.datasets.plain_pickle import read_pickle
+from bevdepth_plus.datasets.splits import scenes_of, split_names
 from bevdepth_plus.errors import DataError
 
-# Version -> {name of our info file: name of the devkit's split}.
-SPLITS = {
-    "v1.0-mini": {"train": "mini_train", "val": "mini_val"},
-    "v1.0-trainval": {"train": "train", "val": "val"},
-    "v1.0-test": {"test": "test"},
-}
 # Raise it when the entries change, so that files of an older layout are not taken as finished.
-LAYOUT = 1
+LAYOUT = 2
 NAMED_FILES = 3
 
 
@@ -37,49 +38,63 @@ def create_info_files(
     version: str,
     out_dir: str | Path | None = None,
     progress: bool = True,
+    lidar_channel: str = LIDAR,
+    sweeps: bool = False,
 ) -> list[Path]:
     """Writes ``bevdepth_plus_infos_{train,val}.pkl`` (or ``test``) for a nuScenes root.
 
     Args:
         root: Folder with ``samples``, ``maps`` and the tables in a folder named by the version.
-        version: A key of ``SPLITS``.
+        version: One of nuScenes' own, or any other with a ``splits.json`` beside its tables.
         out_dir: Where to write; default: ``root``.
         progress: Show a progress bar on the standard error stream.
+        lidar_channel: The LiDAR whose sweeps and frame are taken.
+        sweeps: Write the cameras' images between the key frames, too.
 
     Returns:
         The info files. Files that are complete and up to date are left as they are.
 
     Raises:
-        DataError: If the tables cannot be read, a split has no scene, files are missing or an
-            output file belongs to another version.
+        DataError: If the tables cannot be read, a split has no scene, files are missing, an
+            output file belongs to another version, or the folder may not be written.
     """
     root, out_dir = Path(root), Path(out_dir or root)
-    if version not in SPLITS:
-        raise DataError(f"version {version!r} is unknown; expected one of {', '.join(SPLITS)}")
-    digest = _tables_digest(root, version)
-    targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in SPLITS[version]}
+    splits = split_names(root, version)
+    digest = _tables_digest(root, version, f"{lidar_channel} {sweeps}")
+    targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in splits}
     todo = [split for split in targets if not _is_finished(targets[split], version, digest)]
     if todo:
-        nusc = _load_tables(root, version)
-        scenes = {split: _scenes(nusc, SPLITS[version][split]) for split in todo}
-        _require_files(nusc, [scene for split in todo for scene in scenes[split]])
         cache = out_dir / f".bevdepth_plus_infos_{version}"
-        out_dir.mkdir(parents=True, exist_ok=True)
+        _require_writable(out_dir)
+        reader = make_reader(_load_tables(root, version), lidar_channel, sweeps)
+        scenes = {split: scenes_of(reader.nusc, split) for split in todo}
+        _require_files(reader, [scene for split in todo for scene in scenes[split]])
         for split in todo:
-            entries = _collect(nusc, scenes[split], cache / digest, progress and split)
-            _write(targets[split], _info_file(entries, version, digest))
-        shutil.rmtree(cache)
+            entries = _collect(reader, scenes[split], cache / digest, progress and split)
+            _write(targets[split], _info_file(entries, reader, digest))
+        shutil.rmtree(cache, ignore_errors=True)
     return list(targets.values())
 
 
-def _tables_digest(root: Path, version: str) -> str:
+def _require_writable(folder: Path) -> None:
+    """Says so before the tables are read, which takes minutes."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise _not_writable(folder, "no permission, or a read-only disk")
+
+
+def _not_writable(folder: Path, reason: str | None) -> DataError:
+    return DataError(f"{folder} cannot be written ({reason}); choose another folder with --out-dir")
+
+
+def _tables_digest(root: Path, version: str, options: str) -> str:
     tables = sorted((root / version).glob("*.json"))
     if not tables:
         raise DataError(
             f"{root / version} holds no tables (*.json); ROOT must be the folder that contains "
             f"{version}, maps and samples"
         )
-    digest = hashlib.blake2b(f"layout {LAYOUT}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"layout {LAYOUT} {options}".encode(), digest_size=16)
     for table in tables:
         digest.update(table.name.encode())
         with table.open("rb") as file:
@@ -90,11 +105,8 @@ def _tables_digest(root: Path, version: str) -> str:
 
 def _is_finished(path: Path, version: str, digest: str) -> bool:
     try:
-        with path.open("rb") as file:
-            metainfo = pickle.load(file)["metainfo"]
-    except FileNotFoundError:
-        return False
-    except Exception:  # whatever the damage, the file is ours to write again
+        metainfo = read_pickle(path)["metainfo"]
+    except (DataError, KeyError, TypeError):  # absent or damaged: it is ours to write
         return False
     if metainfo.get("version") != version:
         raise DataError(
@@ -115,33 +127,33 @@ def _load_tables(root: Path, version: str) -> NuScenes:
         ) from error
 
 
-def _scenes(nusc: NuScenes, split: str) -> list[dict]:
-    names = set(create_splits_scenes()[split])
-    scenes = [scene for scene in nusc.scene if scene["name"] in names]
-    if not scenes:
-        raise DataError(
-            f"{nusc.dataroot} has no scene of split {split} (an empty split); download its scenes "
-            "or use another --version"
-        )
-    return scenes
-
-
 def _samples(nusc: NuScenes, scene: dict) -> list[dict]:
     samples, token = [], scene["first_sample_token"]
     while token:
-        samples.append(nusc.get("sample", token))
+        try:
+            samples.append(nusc.get("sample", token))
+        except KeyError:
+            raise DataError(
+                f"scene {scene['name']}: its sample {token} is not in the sample table; complete "
+                "the tables"
+            ) from None
         token = samples[-1]["next"]
     return samples
 
 
-def _require_files(nusc: NuScenes, scenes: list[dict]) -> None:
-    missing = []
+def _require_files(reader: Reader, scenes: list[dict]) -> None:
+    nusc, missing = reader.nusc, []
     for scene in scenes:
         for sample in _samples(nusc, scene):
-            for channel in [LIDAR, *sample_channels(nusc, sample)]:
-                name = nusc.get("sample_data", sample["data"][channel])["filename"]
-                if not os.path.isfile(os.path.join(nusc.dataroot, name)):
-                    missing.append(name)
+            channels = sample_channels(reader, sample)
+            for channel in channels if reader.lidar is None else [reader.lidar, *channels]:
+                data = nusc.get("sample_data", sample["data"][channel])
+                sweeps = sweeps_before(nusc, data) if reader.sweeps and channel in channels else []
+                missing += [
+                    row["filename"]
+                    for row in (data, *sweeps)
+                    if not os.path.isfile(os.path.join(nusc.dataroot, row["filename"]))
+                ]
     if missing:
         named = ", ".join(missing[:NAMED_FILES])
         more = f" and {len(missing) - NAMED_FILES} more" if len(missing) > NAMED_FILES else ""
@@ -151,30 +163,28 @@ def _require_files(nusc: NuScenes, scenes: list[dict]) -> None:
         )
 
 
-def _collect(nusc: NuScenes, scenes: list[dict], cache: Path, label: str | bool) -> list[dict]:
+def _collect(reader: Reader, scenes: list[dict], cache: Path, label: str | bool) -> list[dict]:
     """Entries of all scenes; each finished scene is kept in ``cache`` for the next run."""
-    cache.mkdir(parents=True, exist_ok=True)
     entries: list[dict] = []
     total = sum(scene["nbr_samples"] for scene in scenes)
     with tqdm(total=total, desc=label or None, unit="sample", disable=not label) as bar:
         for scene in scenes:
             path = cache / f"{scene['token']}.pkl"
             if not path.exists():
-                _write(path, [sample_info(nusc, sample) for sample in _samples(nusc, scene)])
+                _write(path, [sample_info(reader, s) for s in _samples(reader.nusc, scene)])
             # Read back even if just written: a pickle's bytes depend on which strings are one
             # object, and an interrupted run must end in the same bytes as a straight one.
-            with path.open("rb") as file:
-                entries += pickle.load(file)
+            entries += read_pickle(path, "file of a finished scene", "remove it and run again")
             bar.update(len(entries) - bar.n)
     return entries
 
 
-def _info_file(entries: list[dict], version: str, digest: str) -> dict:
+def _info_file(entries: list[dict], reader: Reader, digest: str) -> dict:
     return {
         "metainfo": {
-            "categories": {name: label for label, name in enumerate(CLASSES)},
+            "categories": {name: label for label, name in enumerate(reader.classes)},
             "dataset": "nuscenes",
-            "version": version,
+            "version": reader.nusc.version,
             "info_version": INFO_VERSION,
             "tables_digest": digest,
         },
@@ -185,6 +195,10 @@ def _info_file(entries: list[dict], version: str, digest: str) -> dict:
 def _write(path: Path, content: object) -> None:
     """Pickles to a temporary name first: a file with its final name is always whole."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            pickle.dump(content, file, protocol=4)
+        os.replace(part, path)
+    except OSError as error:
+        raise _not_writable(path.parent, error.strerror) from None

@@ -7,17 +7,19 @@ the past frames of a sample are copied into it, so that any subset of the record
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from os import path as osp
 
 import numpy as np
 
+from bevdepth_plus.datasets.fields import intrinsic_matrices, mapping, rigid_matrices, short, text
+from bevdepth_plus.datasets.ground_truth import read_objects
 from bevdepth_plus.errors import DataError
 
 Record = dict
-CALIBRATION_HINT = "repair the calibration and make the info file anew"
-# Infos written by mmdet3d hold float32 matrices; a real calibration is far inside this, a
-# forgotten transpose or a scaled matrix far outside.
-ORTHONORMAL_TOLERANCE = 1e-2
+NUSCENES_POINT_NUMBERS = 5  # x, y, z, intensity, ring
+ONLY_UNLINKED = ("global_T_cam", "cameras_present", "prev")  # what linking frames uses up
+MAX_STEP = 10.0  # seconds from one key frame to the next of a scene
 
 
 def parse_sample(
@@ -26,31 +28,38 @@ def parse_sample(
     label_map: Mapping[int, int],
     camera_folders: Mapping[str, str],
     lidar_folder: str,
+    stand_ins: Mapping[str, Mapping] | None = None,
 ) -> Record:
     """Checks one sample of an info file and packs it into arrays.
 
     Args:
-        info: One entry of ``data_list``.
+        info: One entry of ``data_list``, as ``read_info_file`` returns it.
         camera_names: N cameras to take, in this order.
         label_map: Label in the info file to label in the config; both may be -1 (ignored).
         camera_folders: Folder of each camera's images.
         lidar_folder: Folder of the point clouds.
+        stand_ins: For a camera that this sample lacks, its entry in another sample: the camera
+            then counts as out. Without one, a missing camera is an error.
 
     Returns:
-        ``token, prev, scene_token, timestamp, ego2global, lidar2ego, lidar_path, cam_names``;
-        ``img_path`` (N strings); ``intrinsics`` [N, 3, 3]; ``ego_T_cam`` [N, 4, 4] from each
+        ``token, prev, scene_token, timestamp, ego2global, lidar2ego, lidar_path`` (None without a
+        sweep), ``num_pts_feats`` (numbers a LiDAR point), ``cam_names``; ``img_path`` (N strings;
+        None for a camera that is out); ``intrinsics`` [N, 3, 3]; ``ego_T_cam`` [N, 4, 4] from each
         camera at its own shot into the ego frame at the LiDAR's time; ``global_T_cam`` [N, 4, 4];
-        ``boxes`` [M, 9] (x, y, z, l, w, h, yaw, vx, vy) in the LiDAR frame, gravity centre;
-        ``labels`` [M]; ``num_points`` [M], LiDAR and radar. Matrices are float64.
+        ``cameras_present`` [N] bool; ``map_layers``, layer -> mask file;
+        ``labelled``, False if the sample has no ``instances`` at all;
+        ``boxes`` [M, 9] (x, y, z, l, w, h, yaw, vx, vy) in the LiDAR frame, gravity centre, an
+        unknown velocity NaN; ``labels`` [M]; ``num_points`` [M], LiDAR and radar, -1: unknown.
+        Matrices are float64.
 
     Raises:
         DataError: If a camera is missing, a calibration is not finite or not invertible, a box is
             not finite, or a label is unknown. The message names sample, camera and field.
     """
     token = info["token"]
-    cameras = _cameras(info, camera_names)
-    lidar = info["lidar_points"]
-    _require(lidar, ("lidar_path", "lidar2ego"), f"sample {token}: lidar_points")
+    present = [name in info["images"] for name in camera_names]
+    cameras = _cameras(info, camera_names, stand_ins or {})
+    lidar = mapping(info["lidar_points"], f"sample {token}: lidar_points", ("lidar2ego",))
     ego2global = rigid_matrices([info["ego2global"]], [f"sample {token}: ego2global"])[0]
     lidar2ego = rigid_matrices([lidar["lidar2ego"]], [f"sample {token}: lidar_points.lidar2ego"])[0]
     where = [f"sample {token}: images.{name}" for name in camera_names]
@@ -58,6 +67,7 @@ def parse_sample(
         [camera["lidar2cam"] for camera in cameras], [f"{place}.lidar2cam" for place in where]
     )
     ego_T_cam = lidar2ego @ np.linalg.inv(lidar2cam)
+    instances = info.get("instances")
     return {
         "token": token,
         "prev": info.get("prev"),
@@ -65,18 +75,31 @@ def parse_sample(
         "timestamp": float(info["timestamp"]),
         "ego2global": ego2global,
         "lidar2ego": lidar2ego,
-        "lidar_path": osp.join(lidar_folder, lidar["lidar_path"]),
+        "lidar_path": _lidar_path(lidar, lidar_folder, f"sample {token}: lidar_points"),
+        "num_pts_feats": _point_numbers(lidar, f"sample {token}: lidar_points"),
         "cam_names": list(camera_names),
         "img_path": [
-            osp.join(camera_folders[name], camera["img_path"])
-            for name, camera in zip(camera_names, cameras, strict=True)
+            osp.join(camera_folders[name], text(camera["img_path"], f"{place}.img_path"))
+            if there
+            else None
+            for name, camera, place, there in zip(
+                camera_names, cameras, where, present, strict=True
+            )
         ],
         "intrinsics": intrinsic_matrices(
             [camera["cam2img"] for camera in cameras], [f"{place}.cam2img" for place in where]
         ),
         "ego_T_cam": ego_T_cam,
         "global_T_cam": _through_own_poses(cameras, where, ego2global @ ego_T_cam),
-        **_objects(info, label_map),
+        "cameras_present": np.array(present),
+        "map_layers": {
+            layer: text(file, f"sample {token}: map_layers.{layer}")
+            for layer, file in mapping(
+                info.get("map_layers", {}), f"sample {token}: map_layers", ()
+            ).items()
+        },
+        "labelled": instances is not None,
+        **read_objects(_list(instances, f"sample {token}"), label_map, f"sample {token}"),
     }
 
 
@@ -94,10 +117,15 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
     Returns:
         A new record: ``img_path`` has S * N entries, frame-major; ``intrinsics`` is [S, N, 3, 3];
         ``ego_T_cam`` [S, N, 4, 4] maps each frame's cameras into the *key* ego frame;
-        ``frame_mask`` [S] bool; ``time_offset`` [S], seconds relative to the key frame (zero or
-        negative). ``global_T_cam`` and ``prev`` are gone.
+        ``camera_mask`` [S, N] and ``frame_mask`` [S] bool; ``time_offset`` [S], seconds relative to
+        the key frame (zero or negative). ``global_T_cam``, ``cameras_present`` and ``prev`` are
+        gone.
+
+    Raises:
+        DataError: A past frame is of another scene, is not earlier, or is more than ``MAX_STEP``
+            seconds away.
     """
-    linked = {key: value for key, value in record.items() if key not in ("global_T_cam", "prev")}
+    linked = {key: value for key, value in record.items() if key not in ONLY_UNLINKED}
     frames = _past_frames(record, by_token, num_frames)
     ego_T_global = np.linalg.inv(record["ego2global"])
     linked["img_path"] = [path for frame, _ in frames for path in frame["img_path"]]
@@ -108,6 +136,7 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
             for frame, _ in frames
         ]
     )
+    linked["camera_mask"] = np.stack([frame["cameras_present"] for frame, _ in frames])
     linked["frame_mask"] = np.array([exists for _, exists in frames])
     linked["time_offset"] = np.array(
         [frame["timestamp"] - record["timestamp"] for frame, _ in frames]
@@ -115,82 +144,59 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
     return linked
 
 
-def rigid_matrices(matrices: Sequence, where: Sequence[str]) -> np.ndarray:
-    """Stacks 4x4 rigid transforms and checks them.
-
-    Args:
-        matrices: K nested lists or arrays, each 4x4.
-        where: What to call each of them in an error.
-
-    Returns:
-        [K, 4, 4] float64.
+def previous_record(record: Record, by_token: Mapping[str, Record]) -> Record | None:
+    """The key frame before this one; None at the start of a scene and where the file lacks it.
 
     Raises:
-        DataError: If one has another shape, is not finite or its rotation is not one.
+        DataError: It is of another scene, is not earlier, or is more than ``MAX_STEP`` seconds
+            away.
     """
-    stack = _stack(matrices, where, (4, 4))
-    rotations = stack[:, :3, :3]
-    off = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
-    determinants = np.linalg.det(rotations)
-    off_last_row = np.abs(stack[:, 3] - [0, 0, 0, 1]).max(axis=1)
-    bad = (off > ORTHONORMAL_TOLERANCE) | (determinants < 0) | (off_last_row > 1e-6)
-    for index in np.flatnonzero(bad):
-        raise DataError(
-            f"{where[index]} is not a rigid transform (det R = {determinants[index]:.4g}, expected "
-            f"1; last row {stack[index, 3].tolist()}); {CALIBRATION_HINT}"
-        )
-    return stack
+    earlier = by_token.get(record["prev"])
+    if earlier is not None:
+        _require_one_drive(record, earlier)
+    return earlier
 
 
-def intrinsic_matrices(matrices: Sequence, where: Sequence[str]) -> np.ndarray:
-    """Stacks 3x3 pinhole matrices (or the upper left of larger ones) and checks them.
-
-    Returns:
-        [K, 3, 3] float64.
-
-    Raises:
-        DataError: If one is too small, not finite, singular or has a focal length <= 0.
-    """
-    stack = _stack([np.asarray(m, dtype=np.float64)[:3, :3] for m in matrices], where, (3, 3))
-    focal = stack[:, [0, 1], [0, 1]]
-    bad = (focal <= 0).any(axis=1) | (np.abs(np.linalg.det(stack)) < 1e-9)
-    for index in np.flatnonzero(bad):
-        raise DataError(
-            f"{where[index]} cannot be inverted or has a focal length <= 0 (fx, fy = "
-            f"{focal[index].tolist()}); {CALIBRATION_HINT}"
-        )
-    return stack
-
-
-def _stack(matrices: Sequence, where: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
-    for matrix, place in zip(matrices, where, strict=True):
-        array = np.asarray(matrix, dtype=np.float64)
-        if array.shape != shape:
-            raise DataError(f"{place} must be {shape}, got {array.shape}; {CALIBRATION_HINT}")
-        if not np.isfinite(array).all():
-            raise DataError(f"{place} is not finite; {CALIBRATION_HINT}")
-    return np.asarray(matrices, dtype=np.float64).reshape(-1, *shape)
-
-
-def _require(entry: Mapping, keys: Sequence[str], where: str) -> None:
-    missing = [key for key in keys if key not in entry]
-    if missing:
-        raise DataError(
-            f"{where} lacks {', '.join(missing)}; make the info file with tools/create_data.py"
-        )
-
-
-def _cameras(info: Mapping, camera_names: Sequence[str]) -> list[Mapping]:
+def _cameras(
+    info: Mapping, camera_names: Sequence[str], stand_ins: Mapping[str, Mapping]
+) -> list[Mapping]:
     images = info["images"]
+    cameras = []
     for name in camera_names:
-        if name not in images:
+        if name not in images and name not in stand_ins:
             raise DataError(
                 f"sample {info['token']} has no camera {name} (it has {', '.join(images)}); set "
-                "the dataset's camera_names to cameras that every sample has"
+                "the dataset's camera_names to cameras that the file has"
             )
         place = f"sample {info['token']}: images.{name}"
-        _require(images[name], ("img_path", "cam2img", "lidar2cam"), place)
-    return [images[name] for name in camera_names]
+        camera = images[name] if name in images else stand_ins[name]
+        cameras.append(mapping(camera, place, ("img_path", "cam2img", "lidar2cam")))
+    return cameras
+
+
+def _lidar_path(lidar: Mapping, folder: str, where: str) -> str | None:
+    path = lidar.get("lidar_path")
+    return None if path is None else osp.join(folder, text(path, f"{where}.lidar_path"))
+
+
+def _point_numbers(lidar: Mapping, where: str) -> int:
+    count = lidar.get("num_pts_feats", NUSCENES_POINT_NUMBERS)
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 3:
+        raise DataError(
+            f"{where}.num_pts_feats must be the numbers of a point, 3 or more, got {short(count)}; "
+            "correct it and make the info file anew"
+        )
+    return int(count)
+
+
+def _list(instances: object, where: str) -> Sequence:
+    if instances is None:
+        return ()
+    if not isinstance(instances, list | tuple):
+        raise DataError(
+            f"{where}: instances must be a list, got {short(instances)}; make the info file anew"
+        )
+    return instances
 
 
 def _through_own_poses(
@@ -212,40 +218,23 @@ def _past_frames(
     frames = [(record, True)]
     current: Record | None = record
     while len(frames) < num_frames:
-        current = by_token.get(current["prev"]) if current is not None else None
+        current = None if current is None else previous_record(current, by_token)
         frames.append((record, False) if current is None else (current, True))
     return frames
 
 
-def _objects(info: Mapping, label_map: Mapping[int, int]) -> dict[str, np.ndarray]:
-    instances = info.get("instances") or []
-    for index, instance in enumerate(instances):
-        where = f"sample {info['token']}: instances[{index}]"
-        _require(instance, ("bbox_3d", "bbox_label_3d"), where)
-    labels = [instance["bbox_label_3d"] for instance in instances]
-    unknown = sorted(set(labels) - set(label_map))
-    if unknown:
+def _require_one_drive(record: Record, earlier: Record) -> None:
+    """A past frame must come from the same scene, shortly before."""
+    place = f"sample {record['token']}: prev names sample {earlier['token']}"
+    remedy = "set prev to the sample before, or to None at the start of a scene"
+    if record["scene_token"] != earlier["scene_token"]:
         raise DataError(
-            f"sample {info['token']}: bbox_label_3d {unknown[0]} is not in metainfo.categories; "
-            "make the info file with tools/create_data.py"
+            f"{place} of scene {earlier['scene_token']}, expected scene {record['scene_token']}; "
+            f"{remedy}"
         )
-    boxes = np.zeros((len(instances), 9))
-    for row, instance in zip(boxes, instances, strict=True):
-        row[:7] = instance["bbox_3d"]
-        row[7:] = instance.get("velocity", (0.0, 0.0))
-    # The devkit has no velocity for objects seen in one key frame only; as BEVDepth does, 0.
-    boxes[:, 7:] = np.nan_to_num(boxes[:, 7:], nan=0.0)
-    if not np.isfinite(boxes).all():
-        index = int(np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0])
+    step = record["timestamp"] - earlier["timestamp"]
+    if not 0 < step <= MAX_STEP:
         raise DataError(
-            f"sample {info['token']}: instances[{index}] has a box or velocity that is not finite; "
-            "repair the annotation and make the info file anew"
+            f"{place}, which is {step:g} s earlier, expected more than 0 and at most {MAX_STEP:g} "
+            f"s; {remedy}"
         )
-    return {
-        "boxes": boxes,
-        "labels": np.array([label_map[label] for label in labels], dtype=np.int64),
-        "num_points": np.array(
-            [item.get("num_lidar_pts", 1) + item.get("num_radar_pts", 0) for item in instances],
-            dtype=np.int64,
-        ),
-    }

@@ -29,4 +29,6 @@ class AutocastOptimWrapper(OptimWrapper):
 
 def cpu_has_bfloat16() -> bool:
     """Whether convolutions run natively in bfloat16 on this CPU."""
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001, no public name for it

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from bevdepth_plus.compat import is_resuming
 from bevdepth_plus.engine.draws import leave_out, seed_step
 from bevdepth_plus.errors import DataError, TrainingError
 
@@ -81,7 +82,7 @@ class RandomStateHook(Hook):
         self._seen = 0  # by all ranks, in this epoch
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if runner._resume:
+        if is_resuming(runner):
             self._seen = checkpoint.get(self._KEY, 0)
             leave_out(runner.train_loop, self._seen, checkpoint["meta"]["iter"])
 

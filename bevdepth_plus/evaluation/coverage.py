@@ -1,10 +1,13 @@
-"""How much of the ground truth lies in no camera's image, and so cannot be found."""
+"""How much of the ground truth no camera or no BEV cell covers, and so cannot be found."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
 import numpy as np
+
+from bevdepth_plus.datasets.ground_truth import is_hit, num_points
+from bevdepth_plus.geometry.bev_grid import BEVGrid
 
 
 def count_uncovered(info: Mapping, cameras: Collection[str]) -> tuple[int, int]:
@@ -16,21 +19,40 @@ def count_uncovered(info: Mapping, cameras: Collection[str]) -> tuple[int, int]:
             hold (plain v1.1) is taken to see everything.
 
     Returns:
-        The number of boxes (with a class, hit by a LiDAR or radar point) whose centre is in no
+        The number of boxes (with a class, not known to be without points) whose centre is in no
         image, and the number of all such boxes.
     """
-    centres = np.array(
-        [
-            item["bbox_3d"][:3]
-            for item in info["instances"]
-            if item["bbox_label_3d"] >= 0
-            and item.get("num_lidar_pts", 1) + item.get("num_radar_pts", 0) != 0
-        ]
-    ).reshape(-1, 3)
+    centres = _centres(info)
     covered = np.zeros(len(centres), dtype=bool)
     for name in cameras:
         covered |= _in_image(centres, info["images"].get(name, {}))
     return int((~covered).sum()), len(centres)
+
+
+def count_outside(info: Mapping, grid: BEVGrid, reach: float) -> tuple[int, int]:
+    """Ground truth beyond the BEV grid, among the boxes within ``reach`` metres of the vehicle.
+
+    Returns:
+        The number of boxes whose centre is outside the grid, and the number of all such boxes.
+    """
+    lidar2ego = np.asarray(info["lidar_points"]["lidar2ego"], dtype=float)
+    ground = (_centres(info) @ lidar2ego[:3, :3].T + lidar2ego[:3, 3])[:, :2]
+    ground = ground[np.linalg.norm(ground, axis=1) < reach]
+    lower, upper = np.array([grid.x[:2], grid.y[:2]], dtype=float).T
+    inside = ((ground >= lower) & (ground < upper)).all(axis=1)
+    return int((~inside).sum()), len(ground)
+
+
+def _centres(info: Mapping) -> np.ndarray:
+    """Centres ``[M, 3]``, LiDAR frame, of boxes that may be scored."""
+    return np.array(
+        [
+            item["bbox_3d"][:3]
+            for item in info["instances"]
+            if item["bbox_label_3d"] >= 0 and is_hit(num_points(item))
+        ],
+        dtype=float,
+    ).reshape(-1, 3)
 
 
 def _in_image(

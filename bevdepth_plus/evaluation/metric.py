@@ -14,17 +14,21 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.datasets.ground_truth import names_by_label
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.evaluation.coverage import count_uncovered
+from bevdepth_plus.evaluation.boxes import load_ground_truth
 from bevdepth_plus.evaluation.depth import DEFAULT_RANGES, DepthSums
 from bevdepth_plus.evaluation.detection import evaluate_detections
+from bevdepth_plus.evaluation.notes import notes_on
 from bevdepth_plus.evaluation.nuscenes_format import MAX_BOXES_PER_SAMPLE, results_from_boxes
+from bevdepth_plus.evaluation.rules import scoring_rules
+from bevdepth_plus.evaluation.segmentation import LayerSums
 from bevdepth_plus.evaluation.submission import write_json_atomically, write_submission
-from bevdepth_plus.evaluation.tables import depth_table, detection_table
+from bevdepth_plus.evaluation.tables import depth_table, detection_table, map_table
+from bevdepth_plus.geometry.bev_grid import BEVGrid
+from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
-FEW_SCENES = 20  # below it, one scene's luck is visible in the mean
-MANY_UNCOVERED = 0.05  # share of ground truth; cameras all around miss less than a tenth of that
 _LOG_NAMES = {
     "trans_err": "mATE",
     "scale_err": "mASE",
@@ -36,14 +40,20 @@ _LOG_NAMES = {
 
 @METRICS.register_module()
 class NuScenesBEVMetric(BaseMetric):
-    """NDS, mAP and depth errors of detections in the ego frame.
+    """NDS, mAP and depth errors of detections in the ego frame, for any class names.
+
+    What cannot be scored is refused when the metric learns the data set's classes
+    (``dataset_meta``), which mmengine tells it before training starts.
 
     Args:
         ann_file: info file of the evaluated split; samples that were not evaluated are left out.
         out_dir: folder for ``metrics.json``; None writes nothing.
         submission: path of the leaderboard's result file to write; None writes none.
         format_only: only write ``submission``, for splits without ground truth.
-        class_range: one range in metres for all classes instead of the official ones.
+        class_range: evaluation range, metres: one for all classes, or by class name.
+        grid: x, y, z of the model's :class:`BEVGrid` (the tools hand it over): the range of
+            classes that nuScenes does not have is its half-size.
+        attributes: for own classes with attributes, ``{class: {"moving": name, "resting": name}}``.
         classes_present_only: average over the classes that have ground truth.
         min_lidar_points: ground truth needs at least this many LiDAR points.
         depth_ranges: bins of true depth, metres.
@@ -60,7 +70,9 @@ class NuScenesBEVMetric(BaseMetric):
         out_dir: str | os.PathLike | None = None,
         submission: str | os.PathLike | None = None,
         format_only: bool = False,
-        class_range: float | None = None,
+        class_range: float | Mapping[str, float] | None = None,
+        grid: Mapping[str, Sequence[float]] | None = None,
+        attributes: Mapping[str, Mapping[str, str]] | None = None,
         classes_present_only: bool = False,
         min_lidar_points: int | None = None,
         depth_ranges: Sequence[tuple[float, float]] = DEFAULT_RANGES,
@@ -74,6 +86,8 @@ class NuScenesBEVMetric(BaseMetric):
         self.out_dir = None if out_dir is None else Path(out_dir)
         self.submission = submission
         self.format_only = format_only
+        self.grid = None if grid is None else BEVGrid(**grid)
+        self.attributes = dict(attributes or {})
         self.detection_options = {
             "class_range": class_range,
             "classes_present_only": classes_present_only,
@@ -81,11 +95,23 @@ class NuScenesBEVMetric(BaseMetric):
         }
         self.depth_ranges = depth_ranges
 
+    @property
+    def dataset_meta(self) -> Mapping[str, Any] | None:
+        """What the evaluated data set says of itself; ``classes`` are the scored ones."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: Mapping[str, Any]) -> None:
+        self._dataset_meta = dataset_meta
+        if not self.format_only:
+            self._check_ground_truth()
+
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep each sample's best boxes and the sums of its depths' errors, on the CPU.
 
         Depth is scored where a sample has ``gt_depth`` [N, H, W] (metres, 0 = unknown) and
-        ``pred_depths``, a dict of maps of that shape: ``bin``, ``metric``, ``fused``, ...
+        ``pred_depths``, a dict of maps of that shape: ``bin``, ``metric``, ``fused``, ...; map
+        layers where it has ``gt_map`` and ``pred_map`` [L, Y, X].
         """
         for sample in data_samples:
             token = _entry(sample, "token", "a sample")
@@ -95,6 +121,7 @@ class NuScenesBEVMetric(BaseMetric):
                     "token": token,
                     **_best_boxes(found, token),
                     "depth": self._depth_sums(sample),
+                    "map": _layer_sums(sample),
                     "cameras": _working_cameras(sample),
                 }
             )
@@ -114,14 +141,49 @@ class NuScenesBEVMetric(BaseMetric):
         if self.format_only:
             return {}
 
-        classes = _names_by_label(content["metainfo"]["categories"])
-        report = evaluate_detections(predictions, infos, classes=classes, **self.detection_options)
+        report = evaluate_detections(
+            predictions,
+            infos,
+            classes=self.classes,
+            label_names=self._label_names(content["metainfo"]),
+            default_range=self._default_range(),
+            **self.detection_options,
+        )
         report["depth"] = self._depth_report(results)
-        report["notes"] = self._notes(infos, content["metainfo"]) + _coverage_notes(results, infos)
+        report["map"] = _map_report(results)
+        cameras = {result["token"]: result["cameras"] for result in results}
+        report["notes"] = notes_on(
+            report, infos, content, options=self.detection_options, cameras=cameras, grid=self.grid
+        )
         self._show(report)
         if self.out_dir is not None:
             write_json_atomically(report, self.out_dir / "metrics.json", indent=2)
         return _flatten(report)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the scored classes, in the order of the predicted labels."""
+        return (self.dataset_meta or {}).get("classes", CLASSES)
+
+    def _check_ground_truth(self) -> None:
+        """Refuse now what would fail after the evaluation, which may be hours away."""
+        scoring_rules(self.classes, self.detection_options["class_range"], self._default_range())
+        for name, own in self.attributes.items():
+            if name not in self.classes or not {"moving", "resting"} <= set(own):
+                raise DataError(
+                    f"attributes of {name!r} must be dict(moving=..., resting=...) of one of the "
+                    f"classes {', '.join(self.classes)}, got {dict(own)}"
+                )
+        content = read_info_file(self.ann_file)
+        infos = self._require_ground_truth(content["data_list"])
+        label_names = self._label_names(content["metainfo"])
+        load_ground_truth(infos, classes=self.classes, label_names=label_names)
+
+    def _label_names(self, metainfo: Mapping[str, Any]) -> dict[int, str]:
+        return names_by_label(metainfo["categories"], f"{self.ann_file}: metainfo.categories")
+
+    def _default_range(self) -> float | None:
+        return None if self.grid is None else self.grid.half_size
 
     def _depth_sums(self, sample: Mapping[str, Any]) -> dict[str, DepthSums]:
         target = sample.get("gt_depth")
@@ -144,16 +206,27 @@ class NuScenesBEVMetric(BaseMetric):
                 "give the metric the info file that the test dataloader reads"
             )
         infos = [info_of[result["token"]] for result in results]
-        if not self.format_only and any("instances" not in info for info in infos):
+        return infos if self.format_only else self._require_ground_truth(infos)
+
+    def _require_ground_truth(
+        self, infos: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Mapping[str, Any]]:
+        without = [info["token"] for info in infos if info.get("instances") is None]
+        if len(without) == len(infos):
             raise DataError(
                 f"{self.ann_file} has no ground truth: set format_only=True and submission="
+            )
+        if without:
+            raise DataError(
+                f"{self.ann_file}: {len(without)} of {len(infos)} samples have no `instances`, "
+                f"first {without[0]}; an empty list says that a sample has no objects, samples "
+                "that nobody annotated must be taken out"
             )
         return infos
 
     def _predictions(
         self, results: Sequence[Mapping[str, Any]], infos: Sequence[Mapping[str, Any]]
     ) -> dict[str, list[dict[str, Any]]]:
-        classes = (self.dataset_meta or {}).get("classes", CLASSES)
         return {
             result["token"]: results_from_boxes(
                 result["boxes"],
@@ -161,7 +234,8 @@ class NuScenesBEVMetric(BaseMetric):
                 result["labels"],
                 token=result["token"],
                 ego2global=info["ego2global"],
-                classes=classes,
+                classes=self.classes,
+                attributes=self.attributes,
             )
             for result, info in zip(results, infos, strict=True)
         }
@@ -173,25 +247,10 @@ class NuScenesBEVMetric(BaseMetric):
                 total.setdefault(name, DepthSums(self.depth_ranges)).merge(part)
         return {name: sums.compute() for name, sums in total.items()} or None
 
-    def _notes(self, infos: Sequence[Mapping[str, Any]], metainfo: Mapping[str, Any]) -> list[str]:
-        scenes = {info["scene_token"] for info in infos if "scene_token" in info}
-        notes = []
-        if len(scenes) < FEW_SCENES:
-            count, what = (len(scenes), "scene") if scenes else (len(infos), "sample")
-            notes.append(
-                f"scored on {count} {what}{'s' * (count != 1)} of "
-                f"{metainfo.get('version', 'an unnamed version')}: numbers from so few mean "
-                "little and do not compare with v1.0-trainval"
-            )
-        changed = {k: v for k, v in self.detection_options.items() if v not in (None, False)}
-        if changed:
-            options = ", ".join(f"{key}={value}" for key, value in changed.items())
-            notes.append(f"not the official rules: {options}")
-        return notes
-
     def _show(self, report: Mapping[str, Any]) -> None:
         parts = [detection_table(report)]
         parts += [depth_table(name, depth) for name, depth in (report["depth"] or {}).items()]
+        parts += [map_table(report["map"])] if report["map"] else []
         parts += [f"Note: {note}" for note in report["notes"]]
         print_log("\n" + "\n\n".join(parts), logger="current")
 
@@ -202,21 +261,20 @@ def _working_cameras(sample: Mapping[str, Any]) -> list[str]:
     return [name for name, works_now in zip(names, works, strict=True) if works_now]
 
 
-def _coverage_notes(
-    results: Sequence[Mapping[str, Any]], infos: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    counts = [
-        count_uncovered(info, result["cameras"])
-        for result, info in zip(results, infos, strict=True)
-        if result["cameras"]
-    ]
-    outside, total = np.sum(counts, axis=0) if counts else (0, 0)
-    if outside <= MANY_UNCOVERED * total:
-        return []
-    return [
-        f"{outside} of {total} ground-truth boxes have their centre in no camera's image; those "
-        "in range count as missed"
-    ]
+def _layer_sums(sample: Mapping[str, Any]) -> LayerSums | None:
+    if "gt_map" not in sample or "pred_map" not in sample:
+        return None
+    sums = LayerSums()
+    sums.update(_on_cpu(sample["pred_map"]), sample["gt_map"].cpu().numpy(), sample["map_layers"])
+    return sums
+
+
+def _map_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    total = LayerSums()
+    for result in results:
+        if result["map"] is not None:
+            total.merge(result["map"])
+    return total.compute() or None
 
 
 def _best_boxes(found: Any, token: str) -> dict[str, np.ndarray]:
@@ -225,8 +283,7 @@ def _best_boxes(found: Any, token: str) -> dict[str, np.ndarray]:
     boxes = _entry(found, "bboxes_3d", where)
     scores = _on_cpu(_entry(found, "scores_3d", where))
     labels = _entry(found, "labels_3d", where).cpu().numpy()
-    # LiDARInstance3DBoxes keep the bottom centre in their tensor.
-    numbers = np.concatenate([_on_cpu(boxes.gravity_center), _on_cpu(boxes.tensor[:, 3:])], axis=1)
+    numbers = _on_cpu(from_mmdet3d(boxes))
     best = np.argsort(-scores, kind="stable")[:MAX_BOXES_PER_SAMPLE]
     return {"boxes": numbers[best], "scores": scores[best], "labels": labels[best]}
 
@@ -244,11 +301,6 @@ def _entry(container: Mapping[str, Any], key: str, where: str) -> Any:
     return container[key]
 
 
-def _names_by_label(categories: Mapping[str, int]) -> list[str]:
-    known = [name for name, label in categories.items() if label >= 0]  # -1: not to be scored
-    return sorted(known, key=categories.__getitem__)
-
-
 def _flatten(report: Mapping[str, Any]) -> dict[str, float]:
     """What mmengine logs: numbers under short names; undefined ones are left out."""
     flat = {"NDS": report["NDS"], "mAP": report["mAP"]}
@@ -256,4 +308,5 @@ def _flatten(report: Mapping[str, Any]) -> dict[str, float]:
     flat |= {f"AP/{name}": scores["ap"] for name, scores in report["per_class"].items()}
     for depth, scores in (report["depth"] or {}).items():
         flat |= {f"depth/{depth}/{k}": v for k, v in scores["overall"].items() if k != "count"}
+    flat |= {f"IoU/{name}": scores["iou"] for name, scores in (report["map"] or {}).items()}
     return {name: value for name, value in flat.items() if value is not None}

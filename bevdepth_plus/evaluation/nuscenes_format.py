@@ -6,7 +6,7 @@ quaternion (w, x, y, z), the velocity on the ground plane, and an attribute name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,13 @@ def results_from_boxes(
     token: str,
     ego2global: ArrayLike,  # [4, 4]
     classes: Sequence[str] = CLASSES,
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
     max_boxes: int = MAX_BOXES_PER_SAMPLE,
 ) -> list[dict[str, Any]]:
     """Turn one sample's boxes into nuScenes result dicts, best score first.
 
     Boxes beyond the ``max_boxes`` best scores are left out. Boxes without velocity rest.
+    ``attributes`` are those of own classes, see :func:`attribute_of`.
 
     Raises:
         ValueError: shapes disagree, or a label has no class.
@@ -66,7 +68,9 @@ def results_from_boxes(
                 "velocity": velocities[index].tolist(),
                 "detection_name": name,
                 "detection_score": float(scores[index]),
-                "attribute_name": attribute_of(name, float(np.hypot(*boxes[index, 7:9]))),
+                "attribute_name": attribute_of(
+                    name, float(np.hypot(*boxes[index, 7:9])), attributes
+                ),
             }
         )
     return results
@@ -107,7 +111,7 @@ def global_quaternions(
     if len(yaw) == 0:
         return np.zeros((0, 4))
     # scipy returns (x, y, z, w) and makes a slightly skewed float32 matrix a rotation again.
-    turned = Rotation.from_matrix(rotation) * Rotation.from_euler("z", yaw)
+    turned = Rotation.from_matrix(rotation) * Rotation.from_euler("z", yaw[:, None])
     return np.roll(turned.as_quat(), 1, axis=-1)
 
 
@@ -116,10 +120,19 @@ def rotation_of_quaternion(quaternion: ArrayLike) -> np.ndarray:
     return Rotation.from_quat(np.roll(np.asarray(quaternion, dtype=np.float64), -1)).as_matrix()
 
 
-def attribute_of(name: str, speed: float) -> str:
-    """The attribute a class most likely has at this speed (m/s); '' for classes without one."""
-    by_motion = _MOVING_ATTRIBUTES if speed > MOVING_SPEED else _RESTING_ATTRIBUTES
-    return by_motion.get(name, DEFAULT_ATTRIBUTES[name])
+def attribute_of(
+    name: str, speed: float, own: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
+    """The attribute a class most likely has at this speed (m/s); '' for classes without one.
+
+    ``own``: ``{class: {"moving": name, "resting": name}}`` for classes that nuScenes does not
+    have, or that have other attributes there.
+    """
+    moves = speed > MOVING_SPEED
+    if own and name in own:
+        return own[name]["moving" if moves else "resting"]
+    by_motion = _MOVING_ATTRIBUTES if moves else _RESTING_ATTRIBUTES
+    return by_motion.get(name, DEFAULT_ATTRIBUTES.get(name, ""))
 
 
 def _as_arrays(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,27 @@ def write_json_atomically(content: Any, path: str | os.PathLike, indent: int | N
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def read_submission(path: str | os.PathLike) -> Any:
+    """The content of a result file, JSON or a zip archive with one JSON file in it.
+
+    Raises:
+        ValueError: it is neither, or the archive holds another number of files.
+    """
+    content = Path(path).read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            if len(names) != 1 or not names[0].endswith(".json"):
+                raise ValueError(
+                    f"the archive must hold one .json file, got {', '.join(names) or 'nothing'}"
+                )
+            content = archive.read(names[0])
+    try:
+        return json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def check_submission(submission: Any, tokens: Collection[str]) -> list[str]:

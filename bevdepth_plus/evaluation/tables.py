@@ -13,6 +13,7 @@ _ERRORS = {
     "attr_err": "AAE",
 }
 _DEPTH = ("abs_rel", "abs_diff", "rmse", "silog", "d1", "d2", "d3")
+_TEMPORAL = ("order_agreement", "warped_diff", "warped_rel", "flicker", "flicker_rel")
 
 
 def detection_table(result: Mapping[str, Any]) -> str:
@@ -41,7 +42,7 @@ def detection_table(result: Mapping[str, Any]) -> str:
         f"NDS {_number(result['NDS'])}   mAP {_number(result['mAP'])}   "
         f"({result['num_samples']} samples, {result['num_predictions']} boxes predicted)"
     )
-    return f"{_grid([header, *rows, mean], rules=(1, len(rows) + 1))}\n{summary}"
+    return f"{text_grid([header, *rows, mean], rules=(1, len(rows) + 1))}\n{summary}"
 
 
 def depth_table(name: str, depth: Mapping[str, Any]) -> str:
@@ -56,10 +57,31 @@ def depth_table(name: str, depth: Mapping[str, Any]) -> str:
         [name, str(metrics["count"]), *(_number(metrics[key]) for key in _DEPTH)]
         for name, metrics in groups.items()
     ]
-    return _grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
+    return text_grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
 
 
-def _grid(rows: Sequence[Sequence[str]], rules: Sequence[int]) -> str:
+def temporal_depth_table(name: str, depth: Mapping[str, Any]) -> str:
+    """As :func:`depth_table`, of ``TemporalDepthSums.compute``."""
+    header = [f"{name} depth over time", "points", *_TEMPORAL]
+    groups = {
+        "all": depth["overall"],
+        **{f"{name} m": metrics for name, metrics in depth["by_range"].items()},
+        **depth["by_camera"],
+    }
+    rows = [
+        [name, str(metrics["points"]), *(_number(metrics[key]) for key in _TEMPORAL)]
+        for name, metrics in groups.items()
+    ]
+    return text_grid([header, *rows], rules=(1, 2, 2 + len(depth["by_range"])))
+
+
+def map_table(layers: Mapping[str, Any]) -> str:
+    """One row a layer of the map; ``layers`` as of ``LayerSums.compute``."""
+    rows = [[name, str(each["cells"]), _number(each["iou"])] for name, each in layers.items()]
+    return text_grid([["map layer", "cells", "IoU"], *rows], rules=(1,))
+
+
+def text_grid(rows: Sequence[Sequence[str]], rules: Sequence[int]) -> str:
     """Columns aligned, the first to the left; a rule above each row index in ``rules``."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

@@ -40,7 +40,10 @@ Letters of the shapes
 Files
     cameras        a batch's cameras: one moment (``Cameras``), several (``CameraRig``)
     pinhole        project, unproject, rays: the only projection
-    depth_maps     the only z-buffer, nearest depth of cells, points and normals of a depth map
+    z_buffer       the only z-buffer: points to a depth map, depth maps to coarser cells
+    depth_maps     points and normals of a depth map
+    warping        a map looked up at the pixels where another frame's pixels are seen again
+    flow           where points are seen again, and which correspondences to trust
     epipolar       where a pixel can lie in another image, and samples along that segment
     triangulation  inverse depth with variance from several views; points by SVD
     rigid          transforms and their inverses

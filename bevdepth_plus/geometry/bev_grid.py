@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class BEVGrid:
@@ -24,6 +27,12 @@ class BEVGrid:
                 raise ValueError(
                     f"BEV grid axis {name} needs lower < upper and cell > 0, got "
                     f"{(lower, upper, cell)}"
+                )
+            cells = (upper - lower) / cell
+            if abs(cells - round(cells)) > 1e-3:
+                raise ValueError(
+                    f"BEV grid axis {name} from {lower} to {upper} m is {cells:.2f} cells of "
+                    f"{cell} m; choose limits a whole number of cells apart"
                 )
 
     @property
@@ -47,3 +56,36 @@ class BEVGrid:
     def bev_size(self) -> tuple[int, int]:
         """(Y, X)."""
         return self.size[1], self.size[0]
+
+    def flat_index(
+        self,
+        points: Tensor,  # [..., 3], metres
+    ) -> Tensor:
+        """The cell ``y * X + x`` of each point, int32 ``[...]``, -1 outside the grid."""
+        lower, cell = points.new_tensor(self.lower), points.new_tensor(self.cell)
+        x, y, z = ((points - lower) / cell).floor().long().unbind(-1)
+        size_x, size_y, size_z = self.size
+        inside = (x >= 0) & (x < size_x) & (y >= 0) & (y < size_y) & (z >= 0) & (z < size_z)
+        return torch.where(inside, y * size_x + x, -1).int()
+
+    def lower_corners(self) -> Tensor:
+        """The corner of least x and y of each cell, metres, float64 ``[Y, X, 2]``."""
+        x, y = (
+            lower + cell * torch.arange(size, dtype=torch.float64)
+            for lower, cell, size in zip(self.lower[:2], self.cell[:2], self.size[:2], strict=True)
+        )
+        return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+    def cell_centres(self) -> Tensor:
+        """The middle of each cell, metres, float32 ``[Y, X, 2]``."""
+        return (self.lower_corners() + torch.tensor(self.cell[:2]) / 2).float()
+
+    @property
+    def half_size(self) -> float:
+        """Half of the longer side on the ground, metres."""
+        return max(upper - lower for lower, upper, _ in (self.x, self.y)) / 2
+
+    @property
+    def reach(self) -> float:
+        """Distance of the farthest side from the vehicle, metres."""
+        return max(abs(limit) for axis in (self.x, self.y) for limit in axis[:2])

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ class Cameras:
         image_aug: pixels as loaded -> pixels of the network's input, ``[B, N, 3, 3]``.
         bev_aug: key frame's ego -> augmented ego, ``[B, 4, 4]``.
         mask: False where a camera is out, ``[B, N]``; None: all work.
+        fingerprint: equal for equal matrices and masks, if they came from meta dicts; else None.
     """
 
     intrinsics: Tensor
@@ -33,6 +35,8 @@ class Cameras:
     image_aug: Tensor
     bev_aug: Tensor
     mask: Tensor | None = None
+    # Not an argument, so that `replace` drops it together with the matrices it was taken of.
+    fingerprint: bytes | None = field(default=None, init=False)
 
     @property
     def num_cameras(self) -> int:
@@ -54,6 +58,7 @@ class CameraRig:
         image_aug: ``[B, S, N, 3, 3]``.
         bev_aug: ``[B, 4, 4]``.
         mask: ``[B, S, N]``, or None.
+        fingerprints: of each moment, as in :class:`Cameras`; empty: not known.
     """
 
     intrinsics: Tensor
@@ -61,6 +66,7 @@ class CameraRig:
     image_aug: Tensor
     bev_aug: Tensor
     mask: Tensor | None = None
+    fingerprints: tuple[bytes, ...] = field(default=(), init=False)
 
     @classmethod
     def from_metainfo(
@@ -71,21 +77,24 @@ class CameraRig:
         ``camera_mask`` may be absent (all cameras work), ``[S, N]``, or ``[N]`` for all moments.
         """
 
-        def stack(key: str) -> Tensor:
-            arrays = np.stack([np.asarray(meta[key], dtype=np.float32) for meta in metas])
-            return torch.from_numpy(arrays).to(device)
+        def stack(key: str) -> np.ndarray:
+            return np.stack([np.asarray(meta[key], dtype=np.float32) for meta in metas])
 
-        intrinsics = stack("intrinsics")
+        per_moment = [stack("intrinsics"), stack("ego_T_cam"), stack("image_aug")]
+        num_moments, num_cameras = per_moment[0].shape[1:3]
         masks = [
-            np.broadcast_to(meta.get("camera_mask", True), intrinsics.shape[1:3]) for meta in metas
+            np.broadcast_to(meta.get("camera_mask", True), (num_moments, num_cameras))
+            for meta in metas
         ]
-        return cls(
-            intrinsics,
-            stack("ego_T_cam"),
-            stack("image_aug"),
-            stack("bev_aug"),
-            torch.from_numpy(np.stack(masks).astype(bool)).to(device),
+        bev_aug, mask = stack("bev_aug"), np.stack(masks).astype(bool)
+        fingerprints = tuple(
+            _fingerprint(bev_aug, *(array[:, moment] for array in (*per_moment, mask)))
+            for moment in range(num_moments)
         )
+        tensors = [torch.from_numpy(array).to(device) for array in (*per_moment, bev_aug, mask)]
+        rig = cls(*tensors)
+        object.__setattr__(rig, "fingerprints", fingerprints)
+        return rig
 
     @property
     def num_moments(self) -> int:
@@ -97,13 +106,16 @@ class CameraRig:
 
     def moment(self, index: int) -> Cameras:
         """The cameras at one moment, 0 = key frame."""
-        return Cameras(
+        cameras = Cameras(
             self.intrinsics[:, index],
             self.ego_T_cam[:, index],
             self.image_aug[:, index],
             self.bev_aug,
             None if self.mask is None else self.mask[:, index],
         )
+        if self.fingerprints:
+            object.__setattr__(cameras, "fingerprint", self.fingerprints[index])
+        return cameras
 
 
 def compose_pixels(
@@ -141,3 +153,12 @@ def with_poses_of(cameras: Cameras, others: Cameras) -> Cameras:
     does not depend on that.
     """
     return replace(cameras, ego_T_cam=others.ego_T_cam)
+
+
+def _fingerprint(*arrays: np.ndarray) -> bytes:
+    """A digest of shapes and contents: equal arrays, equal bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()

@@ -16,37 +16,35 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.geometry.cameras import Cameras
 
 
 def effective_focal(
-    intrinsics: Tensor,  # [..., 3, 3], pixels of the image as loaded
-    image_aug: Tensor | None = None,  # [..., 3, 3], pixels as loaded -> network pixels
+    intrinsics: Tensor,  # [..., 3, 3], such as cameras.network_intrinsics
 ) -> Tensor:
-    """Focal length in network pixels, the mean of both axes, ``[...]``, always positive.
+    """Focal length in the pixels of the matrix, the mean of both axes, ``[...]``, positive.
 
-    It is the mean of the two singular values of the 2x2 part of ``image_aug @ intrinsics``: without
-    rotation or flip (fx + fy) / 2 after resizing, and neither flip nor rotation changes it.
+    It is the mean of the two singular values of the matrix's 2x2 part: without rotation or flip
+    (fx + fy) / 2, and neither flip nor rotation by image augmentation changes it.
     """
-    to_pixels = intrinsics if image_aug is None else image_aug @ intrinsics
-    (a, b), (c, d) = (row.unbind(-1) for row in to_pixels[..., :2, :2].unbind(-2))
+    (a, b), (c, d) = (row.unbind(-1) for row in intrinsics[..., :2, :2].unbind(-2))
     # (s1 + s2)^2 = s1^2 + s2^2 + 2 s1 s2, the squared Frobenius norm plus twice |determinant|
     return (a * a + b * b + c * c + d * d + 2 * (a * d - b * c).abs()).sqrt() / 2
 
 
-def key_focal(rig: CameraRig) -> Tensor:
-    """Focal lengths of the first frame's cameras in network pixels, ``[B, N]``."""
-    return effective_focal(rig.intrinsics[:, 0], rig.image_aug[:, 0])
+def network_focal(cameras: Cameras) -> Tensor:
+    """Focal length of each camera in network pixels, ``[B, N]``."""
+    return effective_focal(cameras.network_intrinsics)
 
 
 def with_focal(
-    rig: CameraRig,  # one frame
+    cameras: Cameras,
     focal: Tensor,  # [B, N], network pixels
-) -> CameraRig:
-    """The rig with other focal lengths; principal points and fy / fx stay."""
-    intrinsics = rig.intrinsics.clone()
-    intrinsics[..., :2, :2] *= (focal / key_focal(rig))[:, None, :, None, None]
-    return replace(rig, intrinsics=intrinsics)
+) -> Cameras:
+    """The cameras with other focal lengths; principal points and fy / fx stay."""
+    intrinsics = cameras.intrinsics.clone()
+    intrinsics[..., :2, :2] *= (focal / network_focal(cameras))[..., None, None]
+    return replace(cameras, intrinsics=intrinsics)
 
 
 def to_canonical_depth(
@@ -69,9 +67,8 @@ def from_canonical_depth(
 
 def canonical_image_matrix(
     image_size: tuple[int, int],  # width, height of the network's image
-    intrinsics: Tensor,  # [..., 3, 3], pixels of the image as loaded
+    intrinsics: Tensor,  # [..., 3, 3], network pixels
     canonical_focal: float,
-    image_aug: Tensor | None = None,  # [..., 3, 3], pixels as loaded -> network pixels
 ) -> tuple[Tensor, Tensor]:
     """The resize by ``f_c / f`` that gives every camera the focal length ``f_c``.
 
@@ -83,30 +80,31 @@ def canonical_image_matrix(
         ``matrix [..., 3, 3]``, network pixels -> canonical pixels (centres at integers + 0.5), and
         ``size [..., 2]``, int64, the width and height of each camera's canonical image.
     """
-    scale = canonical_focal / effective_focal(intrinsics, image_aug)
+    scale = canonical_focal / effective_focal(intrinsics)
     matrix = torch.diag_embed(torch.stack([scale, scale, torch.ones_like(scale)], dim=-1))
     size = scale[..., None] * torch.tensor(image_size, dtype=scale.dtype, device=scale.device)
     return matrix, size.round().long().clamp(min=1)
 
 
-def canonical_rig(rig: CameraRig, canonical_focal: float) -> CameraRig:
-    """The rig as a network in canonical space may know it: all that is left but the focal length.
+def canonical_cameras(cameras: Cameras, canonical_focal: float) -> Cameras:
+    """The cameras as a network in canonical space may know them: all but the focal length.
 
     Intrinsics become those of the network's image, brought to ``f_c``: fy / fx and the principal
     point stay. Of the image augmentation its rotation and flip stay; its scale is in the focal
     length, its shift in the principal point. For camera parameters only, not for projection.
     """
-    effective = rig.image_aug @ rig.intrinsics
-    intrinsics = rig.intrinsics.clone()
+    image_aug = cameras.image_aug
+    intrinsics = cameras.intrinsics.clone()
     mean = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
     intrinsics[..., :2, :2] *= (canonical_focal / mean)[..., None, None]
-    intrinsics[..., :2, 2] = effective[..., :2, 2]
-    turn = torch.zeros_like(rig.image_aug)
-    (a, b), (c, d) = (row.unbind(-1) for row in rig.image_aug[..., :2, :2].unbind(-2))
+    intrinsics[..., :2, 2] = cameras.network_intrinsics[..., :2, 2]
+    # The augmentation's 2x2 part without its scale: rotation and flip.
+    turn = torch.zeros_like(image_aug)
+    (a, b), (c, d) = (row.unbind(-1) for row in image_aug[..., :2, :2].unbind(-2))
     scale = (a * d - b * c).abs().sqrt()[..., None, None]
-    turn[..., :2, :2] = rig.image_aug[..., :2, :2] / scale
+    turn[..., :2, :2] = image_aug[..., :2, :2] / scale
     turn[..., 2, 2] = 1
-    return replace(rig, intrinsics=intrinsics, image_aug=turn)
+    return replace(cameras, intrinsics=intrinsics, image_aug=turn)
 
 
 def _scaled(depth: Tensor, factor: Tensor) -> Tensor:

@@ -66,11 +66,12 @@ class DepthBins:
 
 def mass_below(
     probabilities: Tensor,  # [B, N, K, H, W], of K bins of any spacing
-    place: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1], in bins: k is the left edge of bin k
+    bin_coordinate: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1]; k is the left edge of bin k
 ) -> Tensor:
-    """Probability of lying below each place, mass being even within a bin, ``[B, N, M, H, W]``."""
+    """Probability of lying below each coordinate, mass being even in a bin, ``[B, N, M, H, W]``."""
     num_bins = probabilities.shape[2]
-    place = place.clamp(0, num_bins).expand(*probabilities.shape[:2], -1, *probabilities.shape[-2:])
-    index = place.long().clamp(max=num_bins - 1)
+    coordinate = bin_coordinate.clamp(0, num_bins)
+    coordinate = coordinate.expand(*probabilities.shape[:2], -1, *probabilities.shape[-2:])
+    index = coordinate.long().clamp(max=num_bins - 1)
     before = (probabilities.cumsum(dim=2) - probabilities).gather(2, index)
-    return before + (place - index) * probabilities.gather(2, index)
+    return before + (coordinate - index) * probabilities.gather(2, index)

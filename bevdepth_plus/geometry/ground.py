@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.geometry.canonical import effective_focal
+from bevdepth_plus.geometry.pinhole import inverse_intrinsics
 
 
 def ground_scale(
-    rig: CameraRig,  # one frame
+    cameras: Cameras,
     u: Tensor,  # [W], network pixels
     v: Tensor,  # [H], network pixels
 ) -> Tensor:
@@ -21,14 +22,14 @@ def ground_scale(
     learns of it for one rig holds for another.
 
     Returns:
-        ``[B, N, H, W]``.
+        float32 ``[B, N, H, W]``.
     """
-    to_pixels = (rig.image_aug[:, 0] @ rig.intrinsics[:, 0]).float()
-    inverse = torch.linalg.inv_ex(to_pixels).inverse
-    ego_T_cam = rig.ego_T_cam[:, 0].float()
-    # Row z of the rotation, over the height: the inverse depth of the ground is linear in pixels.
-    down = -ego_T_cam[..., 2:3, :3] / ego_T_cam[..., 2:3, 3:]
-    across, along, offset = (down @ inverse)[..., 0, :, None, None].unbind(-3)
-    inverse_depth = across * u + along * v[:, None] + offset
-    focal = effective_focal(rig.intrinsics[:, 0], rig.image_aug[:, 0])
-    return focal[..., None, None] * inverse_depth
+    intrinsics = cameras.network_intrinsics.float()
+    with torch.autocast(u.device.type, enabled=False):
+        # Row z of the rotation, over the height: the ground's inverse depth is linear in pixels.
+        ego_T_cam = cameras.ego_T_cam.float()
+        down = -ego_T_cam[..., 2:3, :3] / ego_T_cam[..., 2:3, 3:]  # [B, N, 1, 3]
+        linear = down @ inverse_intrinsics(intrinsics)  # [B, N, 1, 3]
+    across, along, offset = linear[..., 0, :, None, None].unbind(-3)
+    inverse_depth = across * u + along * v[:, None] + offset  # [B, N, H, W]
+    return effective_focal(intrinsics)[..., None, None] * inverse_depth

@@ -94,13 +94,22 @@ def in_image(
     return (u >= 0) & (u < width) & (v >= 0) & (v < height)
 
 
+def cell_centres(
+    cells: tuple[int, int],  # rows, columns
+    stride: int = 1,
+    device: torch.device | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Where the cells of a grid of ``stride`` pixels lie: u ``[columns]`` and v ``[rows]``."""
+    rows, columns = cells
+    u, v = ((torch.arange(n, device=device) + 0.5) * stride for n in (columns, rows))
+    return u, v
+
+
 def pixel_centres(
     size: tuple[int, int],  # height, width
     stride: int = 1,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Where the cells of an image's grid of ``stride`` pixels are, (u, v), ``[H/s, W/s, 2]``."""
-    u, v = (
-        (torch.arange(side // stride, device=device) + 0.5) * stride for side in (size[1], size[0])
-    )
+    """Where the cells of an image's grid of ``stride`` pixels lie, (u, v), ``[H/s, W/s, 2]``."""
+    u, v = cell_centres((size[0] // stride, size[1] // stride), stride, device)
     return torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)

@@ -2,8 +2,10 @@
 
 All classes of a depth map are called alike, ``loss(pred, target, mask, intrinsics, generator)``, so
 that a head can sum any set of them; those that need no camera or no draws leave the argument be.
+Those between two frames are called ``loss(depth_t, depth_t1, correspondence, valid, generator)``.
 """
 
+from bevdepth_plus.losses.bev_segmentation import BEVSegmentationLoss, bev_segmentation_loss
 from bevdepth_plus.losses.bin_depth import BinDepthLoss, bin_depth_loss
 from bevdepth_plus.losses.depth_l1 import DepthL1Loss, depth_l1_loss
 from bevdepth_plus.losses.normal_consistency import (
@@ -18,12 +20,19 @@ from bevdepth_plus.losses.pairwise_normal import (
     plane_normal_loss,
 )
 from bevdepth_plus.losses.pearson_depth import PearsonDepthLoss, pearson_depth_loss
+from bevdepth_plus.losses.photometric import PhotometricLoss, photometric_loss
 from bevdepth_plus.losses.random_proposal import (
     RandomProposalNormalizationLoss,
     random_proposal_normalization_loss,
     sample_crops,
 )
 from bevdepth_plus.losses.silog import SILogLoss, silog_loss
+from bevdepth_plus.losses.temporal_order import (
+    MatchedDepthLoss,
+    TemporalOrderLoss,
+    matched_depths,
+    temporal_order_loss,
+)
 from bevdepth_plus.losses.triplets import sample_triplets
 from bevdepth_plus.losses.virtual_normal import (
     VirtualNormalLoss,
@@ -32,27 +41,35 @@ from bevdepth_plus.losses.virtual_normal import (
 )
 
 __all__ = [
+    "BEVSegmentationLoss",
     "BinDepthLoss",
     "DepthL1Loss",
     "DepthNormalConsistencyLoss",
+    "MatchedDepthLoss",
     "OrdinalDepthLoss",
     "PairwiseNormalLoss",
     "PearsonDepthLoss",
+    "PhotometricLoss",
     "RandomProposalNormalizationLoss",
     "SILogLoss",
+    "TemporalOrderLoss",
     "VirtualNormalLoss",
+    "bev_segmentation_loss",
     "bin_depth_loss",
     "depth_l1_loss",
     "depth_normal_consistency_loss",
     "edge_normal_loss",
+    "matched_depths",
     "ordinal_depth_loss",
     "pairwise_normal_loss",
     "pearson_depth_loss",
+    "photometric_loss",
     "plane_normal_loss",
     "random_proposal_normalization_loss",
     "sample_crops",
     "sample_triplets",
     "silog_loss",
+    "temporal_order_loss",
     "virtual_normal_loss",
     "virtual_triplets",
 ]

@@ -11,16 +11,6 @@ from torch.nn import functional
 from bevdepth_plus.geometry.depth_bins import DepthBins
 
 
-def nearest_depth(
-    depth: Tensor,  # [..., H, W], metres, 0 = none
-    stride: int,
-) -> Tensor:
-    """The nearest valid depth of each ``stride x stride`` cell, 0 = none, ``[..., H/s, W/s]``."""
-    far = torch.where(depth > 0, depth, torch.inf)
-    pooled = -functional.max_pool2d(-far.flatten(0, -3), stride)
-    return torch.where(pooled.isinf(), 0.0, pooled).reshape(*depth.shape[:-2], *pooled.shape[-2:])
-
-
 def bin_depth_loss(
     probabilities: Tensor,  # [B, N, D, H, W]
     depth: Tensor,  # [B, N, H, W], metres, 0 = none

@@ -10,8 +10,8 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from bevdepth_plus.geometry.depth_maps import depth_map_points, normal_map, unit
 from bevdepth_plus.losses.masking import masked_depth, masked_mean
-from bevdepth_plus.losses.points import camera_points, normal_map, unit
 
 
 def depth_normal_consistency_loss(
@@ -21,7 +21,7 @@ def depth_normal_consistency_loss(
     intrinsics: Tensor,  # [B, 3, 3], pixels of this depth map
     normals: Tensor | None = None,  # [B, 3, H, W], camera frame, towards the camera
     *,
-    pixel_centre: float = 0.0,
+    pixel_centre: float = 0.5,
 ) -> Tensor:
     """Mean of ``1 - cos`` between the predicted depth's normals and the given ones.
 
@@ -36,9 +36,9 @@ def depth_normal_consistency_loss(
         A float32 scalar; 0 with gradient where no pixel counts.
     """
     pred, target, valid = masked_depth(pred, target, mask)
-    predicted, exists = normal_map(camera_points(pred, intrinsics, pixel_centre), valid)
+    predicted, exists = normal_map(depth_map_points(pred, intrinsics, pixel_centre), valid)
     if normals is None:
-        expected, _ = normal_map(camera_points(target, intrinsics, pixel_centre), valid)
+        expected, _ = normal_map(depth_map_points(target, intrinsics, pixel_centre), valid)
     else:
         given = normals.float().movedim(1, -1)
         exists = exists & (given != 0).any(-1) & given.isfinite().all(-1)

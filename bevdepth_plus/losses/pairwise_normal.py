@@ -11,6 +11,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bevdepth_plus.geometry.depth_maps import depth_map_points, normal_map, unit
 from bevdepth_plus.losses.masking import (
     at_pixels,
     masked_depth,
@@ -18,7 +19,6 @@ from bevdepth_plus.losses.masking import (
     sample_pixels,
     uniform,
 )
-from bevdepth_plus.losses.points import camera_points, normal_map, unit
 from bevdepth_plus.losses.triplets import (
     flat_index,
     kept_triplets,
@@ -40,7 +40,7 @@ def pairwise_normal_loss(
     *,
     num_triplets: int = 5000,
     num_edges: int = 10000,
-    pixel_centre: float = 0.0,
+    pixel_centre: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """:func:`plane_normal_loss` (where planes are given) plus :func:`edge_normal_loss`."""
@@ -62,7 +62,7 @@ def plane_normal_loss(
     triplets: Tensor | None = None,  # [B, T, 3, 2], (y, x); None: drawn
     *,
     num_triplets: int = 5000,
-    pixel_centre: float = 0.0,
+    pixel_centre: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Mean of ``1 - cos`` between a triplet's predicted normal and the mean one of its plane.
@@ -88,8 +88,8 @@ def plane_normal_loss(
         index = _triplets_in_planes(labels, ordered, order, num_triplets, generator)
     else:
         index = flat_index(triplets, pred.shape, corners=3)
-    true = triplet_points(camera_points(target, intrinsics, pixel_centre), index)
-    points = triplet_points(camera_points(pred, intrinsics, pixel_centre), index)
+    true = triplet_points(depth_map_points(target, intrinsics, pixel_centre), index)
+    points = triplet_points(depth_map_points(pred, intrinsics, pixel_centre), index)
     label = at_pixels(labels[..., None], index)[..., 0]
     kept = (label[..., 0] > 0) & (label == label[..., :1]).all(-1)
     kept = kept & kept_triplets(true, MAX_COS, MIN_DISTANCE)
@@ -115,7 +115,7 @@ def edge_normal_loss(
     *,
     num_edges: int = 10000,
     distance: tuple[float, float] = (3.0, 20.0),
-    pixel_centre: float = 0.0,
+    pixel_centre: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Mean of ``|cos(pred pair) - cos(true pair)|`` of normals on both sides of edges.
@@ -132,8 +132,8 @@ def edge_normal_loss(
         A float32 scalar; 0 with gradient where no pair counts.
     """
     pred, target, valid = masked_depth(pred, target, mask)
-    true, exists = normal_map(camera_points(target, intrinsics, pixel_centre), valid)
-    predicted, _ = normal_map(camera_points(pred, intrinsics, pixel_centre), valid)
+    true, exists = normal_map(depth_map_points(target, intrinsics, pixel_centre), valid)
+    predicted, _ = normal_map(depth_map_points(pred, intrinsics, pixel_centre), valid)
     if guide is None:
         gradient = _sobel(target.log().mean(1))
         edges = _strong(gradient, -functional.max_pool2d(-valid.float(), 3, 1, 1)[:, 0] > 0)

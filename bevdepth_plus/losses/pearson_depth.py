@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bevdepth_plus.losses.masking import masked_depth, masked_mean
 
@@ -15,15 +16,25 @@ def pearson_depth_loss(
     pred: Tensor,  # [B, 1, H, W], metres
     target: Tensor,  # [B, 1, H, W], metres, 0 = none
     mask: Tensor,  # [B, 1, H, W], bool
+    patch: int | None = None,
 ) -> Tensor:
-    """``1 - rho`` of predicted and true depth in each image, mean over the images.
+    """``1 - rho`` of predicted and true depth in each image or patch, mean over all of them.
 
-    Images whose target is flat (or has fewer than two valid pixels) do not count.
+    Those whose target is flat (or has fewer than two valid pixels) do not count.
+
+    Args:
+        patch: Side of the square patches, pixels; those at the right and lower border may be
+            smaller. None: whole images. Patches let near and far have scales of their own.
 
     Returns:
-        A float32 scalar; 0 with gradient where no image counts.
+        A float32 scalar; 0 with gradient where no image or patch counts.
+
+    Raises:
+        ValueError: a shape is wrong, or patches have fewer than two pixels.
     """
-    pred, target, valid = (part.flatten(1) for part in masked_depth(pred, target, mask))
+    if patch is not None and patch < 2:
+        raise ValueError(f"patch must be 2 pixels or more, got {patch}")
+    pred, target, valid = (_rows(part, patch) for part in masked_depth(pred, target, mask))
     predicted, true = _centred(pred, valid), _centred(target, valid)
     count = valid.sum(1).clamp(min=1)
     covariance = (predicted * true).sum(1) / count
@@ -37,9 +48,10 @@ def pearson_depth_loss(
 class PearsonDepthLoss(nn.Module):
     """:func:`pearson_depth_loss` times a weight."""
 
-    def __init__(self, loss_weight: float = 1.0) -> None:
+    def __init__(self, loss_weight: float = 1.0, patch: int | None = None) -> None:
         super().__init__()
         self.loss_weight = loss_weight
+        self.patch = patch
 
     def forward(
         self,
@@ -49,7 +61,20 @@ class PearsonDepthLoss(nn.Module):
         intrinsics: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        return self.loss_weight * pearson_depth_loss(pred, target, mask)
+        return self.loss_weight * pearson_depth_loss(pred, target, mask, self.patch)
+
+
+def _rows(
+    values: Tensor,  # [B, 1, H, W]
+    patch: int | None,
+) -> Tensor:
+    """One row an image or patch, ``[rows, pixels]``; what sticks out is 0 or False."""
+    if patch is None:
+        return values.flatten(1)
+    height, width = values.shape[-2:]
+    values = functional.pad(values, (0, -width % patch, 0, -height % patch))
+    values = values.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # [B, 1, h, p, w, p]
+    return values.transpose(3, 4).flatten(0, 3).flatten(1)
 
 
 def _centred(values: Tensor, valid: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bevdepth_plus.geometry.depth_maps import unit
 from bevdepth_plus.losses.masking import at_pixels, sample_pixels
-from bevdepth_plus.losses.points import unit
 
 
 def sample_triplets(

@@ -10,8 +10,8 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from bevdepth_plus.geometry.depth_maps import depth_map_points
 from bevdepth_plus.losses.masking import at_pixels, masked_depth, masked_mean
-from bevdepth_plus.losses.points import camera_points
 from bevdepth_plus.losses.triplets import (
     flat_index,
     kept_triplets,
@@ -32,7 +32,7 @@ def virtual_normal_loss(
     max_cos: float = 0.867,
     min_distance: float = 0.005,
     drop_smallest: float = 0.25,
-    pixel_centre: float = 0.0,
+    pixel_centre: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Mean L1 distance between the unit normals of predicted and of true triplets.
@@ -44,8 +44,8 @@ def virtual_normal_loss(
         max_cos: Triplets with two edges closer in direction than this cosine are dropped.
         min_distance: Triplets with two corners this near in x, y and z are dropped, metres.
         drop_smallest: Share of the smallest terms (of the whole batch) left out of the mean.
-        pixel_centre: Where a pixel's centre lies: 0.0 as in OpenCV and Metric3D, 0.5 for the
-            matrices of this project's camera rigs (the default of :class:`VirtualNormalLoss`).
+        pixel_centre: Where a pixel's centre lies: 0.5 for the matrices of this project, 0.0 to
+            reproduce the numbers of Metric3D's code.
 
     Returns:
         A float32 scalar; 0 with gradient where no triplet counts.
@@ -60,8 +60,8 @@ def virtual_normal_loss(
         height, width = valid.shape[-2:]
         triplets = sample_triplets(valid, int(sample_ratio * height * width), generator)
     index = flat_index(triplets, pred.shape, corners=3)
-    true = triplet_points(camera_points(filled_target, intrinsics, pixel_centre), index)
-    predicted = triplet_points(camera_points(filled_pred, intrinsics, pixel_centre), index)
+    true = triplet_points(depth_map_points(filled_target, intrinsics, pixel_centre), index)
+    predicted = triplet_points(depth_map_points(filled_pred, intrinsics, pixel_centre), index)
     kept = _kept(true, valid, index, max_cos, min_distance)
     terms = (triplet_normals(predicted) - triplet_normals(true)).abs().sum(-1)
     return _mean_without_smallest(terms, kept, drop_smallest)
@@ -75,7 +75,7 @@ def virtual_triplets(
     *,
     max_cos: float = 0.867,
     min_distance: float = 0.005,
-    pixel_centre: float = 0.0,
+    pixel_centre: float = 0.5,
 ) -> Tensor:
     """Which triplets :func:`virtual_normal_loss` counts: valid depth that spans a plane.
 
@@ -84,7 +84,7 @@ def virtual_triplets(
     """
     _, filled, valid = masked_depth(target, target, mask)
     index = flat_index(triplets, target.shape, corners=3)
-    points = triplet_points(camera_points(filled, intrinsics, pixel_centre), index)
+    points = triplet_points(depth_map_points(filled, intrinsics, pixel_centre), index)
     return _kept(points, valid, index, max_cos, min_distance)
 
 

@@ -1,27 +1,40 @@
 """The model's parts; importing this registers them in mmdet3d's registry."""
 
-from bevdepth_plus.models.bev_encoder import BEVEncoder
-from bevdepth_plus.models.center_head import BEVCenterHead
+from bevdepth_plus.models.bev.bev_encoder import BEVEncoder
+from bevdepth_plus.models.bev.depth_refinement import DepthRefinement
+from bevdepth_plus.models.bev.frustum import Frustum
+from bevdepth_plus.models.bev.temporal import ConcatFusion, TemporalEncoder
+from bevdepth_plus.models.bev.view_transform import LiftSplat
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
-from bevdepth_plus.models.depth_net import DepthNet
-from bevdepth_plus.models.depth_refinement import DepthRefinement
+from bevdepth_plus.models.depth.depth_net import DepthNet
+from bevdepth_plus.models.depth.estimator import DepthEstimator
+from bevdepth_plus.models.depth.focal_branch import FocalBranch
+from bevdepth_plus.models.depth.metric_prior import MetricDepthPrior
+from bevdepth_plus.models.depth.prior import DepthPrior
 from bevdepth_plus.models.detector import BEVDepth
-from bevdepth_plus.models.focal_branch import FocalBranch
-from bevdepth_plus.models.metric_depth_head import MetricDepthHead
-from bevdepth_plus.models.motion_head import MotionCenterHead
-from bevdepth_plus.models.temporal_fusion import ConcatFusion
-from bevdepth_plus.models.view_transform import LiftSplat
+from bevdepth_plus.models.heads.center_head import BEVCenterHead
+from bevdepth_plus.models.heads.head import BEVHead
+from bevdepth_plus.models.heads.motion_head import MotionCenterHead
+from bevdepth_plus.models.heads.segmentation_head import BEVSegmentationHead
+from bevdepth_plus.models.image_encoder import ImageEncoder
 
 __all__ = [
     "BEVCenterHead",
     "BEVDepth",
     "BEVEncoder",
+    "BEVHead",
+    "BEVSegmentationHead",
     "ConcatFusion",
+    "DepthEstimator",
     "DepthNet",
+    "DepthPrior",
     "DepthRefinement",
     "FocalBranch",
+    "Frustum",
+    "ImageEncoder",
     "LiftSplat",
-    "MetricDepthHead",
+    "MetricDepthPrior",
     "MotionCenterHead",
     "MultiViewPreprocessor",
+    "TemporalEncoder",
 ]

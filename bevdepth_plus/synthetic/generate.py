@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import write_json
 from bevdepth_plus.synthetic.keyframe import Studio, shoot_keyframe
 from bevdepth_plus.synthetic.rig import Rig, load_rig, nuscenes_rig
 from bevdepth_plus.synthetic.write import scene_tables, write_tables
@@ -127,7 +127,7 @@ def make_dataset(
             if len(shots) == settings.keyframes:
                 name = missing.pop(0)
                 studio = _studio(name, settings)
-                _write_json(state / f"{name}.json", scene_tables(studio, shots, out))
+                write_json(state / f"{name}.json", scene_tables(studio, shots, out))
                 shots = []
     scenes = [json.loads((state / f"{n}.json").read_text()) for n in names]
     write_tables(out, version, scenes, [*(c.name for c in rig.cameras), "LIDAR_TOP"])
@@ -155,14 +155,8 @@ def _claim(out: Path, settings: Settings) -> Path:
         state.mkdir(parents=True)
     except OSError as error:
         raise DataError(f"{out}: cannot create the folder ({error.strerror})") from None
-    _write_json(note, settings.fingerprint())
+    write_json(note, settings.fingerprint())
     return state
-
-
-def _write_json(path: Path, content: object) -> None:
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(json.dumps(content))
-    os.replace(fresh, path)
 
 
 def _rendered(tasks: list[tuple], workers: int) -> Iterator[dict]:

@@ -161,7 +161,7 @@ def _lidar(
 ) -> np.ndarray:
     """Writes the scan; returns its points in the world, [P, 3]."""
     pose = ego_matrix(studio.scene, t)
-    world_T_lidar = pose @ studio.rig.ego_T_lidar  # noqa: N806
+    world_T_lidar = pose @ studio.rig.ego_T_lidar
     rng = np.random.default_rng(seed_for(studio.scene.seed, "lidar", index))
     cloud = scan(mesh, world_T_lidar, rng)
     name = _record_data(studio, "LIDAR_TOP", index, t, pose, "pcd.bin", records, (0, 0))

@@ -23,7 +23,7 @@ assert len(_REFLECTIVITY) == len(Material)
 
 def scan(
     mesh: Mesh,
-    world_T_lidar: np.ndarray,  # noqa: N803
+    world_T_lidar: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """One instantaneous turn.

@@ -6,6 +6,8 @@ box, so that a box is exactly as large as what it holds.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from bevdepth_plus.synthetic.mesh import Material, Mesh, MeshBuilder
@@ -28,7 +30,7 @@ def traffic_cone(rng: np.random.Generator) -> Mesh:
         (0.86, 0.062, orange),
         (1.07, 0.035, orange),
     ]
-    for (z0, r0, colour), (z1, r1, _) in zip(levels[:-1], levels[1:], strict=True):
+    for (z0, r0, colour), (z1, r1, _) in pairwise(levels):
         b.cone((0, 0), (z0, z1), (r0, r1), colour)
     return b.build()
 

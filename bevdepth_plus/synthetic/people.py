@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from bevdepth_plus.synthetic.mesh import Colour, Material, Mesh, MeshBuilder
@@ -33,7 +35,7 @@ def _thin_wheel(b: MeshBuilder, x: float, radius: float, width: float) -> None:
     """A tyre seen as a ring of eight short bars with a hub, so that one looks through it."""
     angles = np.arange(9) * np.pi / 4 + np.pi / 8
     rim = radius * 0.96
-    for a0, a1 in zip(angles[:-1], angles[1:], strict=True):
+    for a0, a1 in pairwise(angles):
         outline = [
             (x + r * np.cos(a), radius + r * np.sin(a))
             for r, a in ((rim, a0), (rim, a1), (0.80 * rim, a1), (0.80 * rim, a0))

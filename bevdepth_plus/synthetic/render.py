@@ -26,7 +26,7 @@ class CameraView:
     intrinsics: np.ndarray  # [3, 3], pixels
     width: int
     height: int
-    world_T_cam: np.ndarray  # noqa: N815
+    world_T_cam: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Camera:
     width: int
     height: int
     intrinsics: np.ndarray
-    ego_T_cam: np.ndarray  # noqa: N815
+    ego_T_cam: np.ndarray
     delay: float
 
 
@@ -41,7 +41,7 @@ class Rig:
     """Cameras and one LiDAR; poses relative to the rear axle on the ground."""
 
     cameras: tuple[Camera, ...]
-    ego_T_lidar: np.ndarray  # noqa: N815
+    ego_T_lidar: np.ndarray
 
 
 # name, focal length, cx, cy (pixels at 1600 x 900), position, (yaw, pitch, roll) in degrees and

@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from bevdepth_plus.synthetic.lane_marks import lane_marks
 from bevdepth_plus.synthetic.mesh import Colour, Material, Mesh, MeshBuilder, merged
-from bevdepth_plus.synthetic.road import LANE_WIDTH, Road
+from bevdepth_plus.synthetic.road import Road
 
 WALLS: list[Colour] = [
     (0.62, 0.36, 0.28),
@@ -120,9 +121,12 @@ def ground_picture(road: Road, seed: int, texel: float) -> np.ndarray:
     picture = np.empty((height, width, 3), np.uint8)
     picture[:] = (92, 112, 66)
 
-    def fill(inner: float, outer: float, colour: tuple[int, int, int]) -> None:
-        points = road.strip(inner, outer) / texel * 16 - 8
+    def paint(outline: np.ndarray, colour: tuple[int, int, int]) -> None:
+        points = outline / texel * 16 - 8
         cv2.fillPoly(picture, [np.round(points).astype(np.int32)], colour, cv2.LINE_AA, 4)
+
+    def fill(inner: float, outer: float, colour: tuple[int, int, int]) -> None:
+        paint(road.strip(inner, outer), colour)
 
     fill(-road.sidewalk_end, road.sidewalk_end, (160, 156, 148))
     fill(-road.kerb - 0.25, road.kerb + 0.25, (190, 188, 182))
@@ -131,7 +135,8 @@ def ground_picture(road: Road, seed: int, texel: float) -> np.ndarray:
     for side in (-1, 1):
         fill(side * edge, side * road.kerb, (96, 95, 95))
         fill(side * (road.lanes_end + 0.12), side * (edge - 0.12), (88, 98, 90))
-    _lane_marks(picture, road, texel)
+    for outline, colour in lane_marks(road):
+        paint(outline, colour)
     _add_grain(picture, rng)
     return picture
 
@@ -149,28 +154,3 @@ def _add_grain(picture: np.ndarray, rng: np.random.Generator, tile: int = 1024) 
             part = picture[row : row + tile, col : col + tile]
             factor = grain[: part.shape[0], : part.shape[1], None]
             part[:] = np.clip(part * factor, 0, 255).astype(np.uint8)
-
-
-def _lane_marks(picture: np.ndarray, road: Road, texel: float) -> None:
-    white, yellow = (225, 225, 220), (215, 170, 50)
-
-    def dash(first: float, last: float, d: float, width: float, colour: tuple) -> None:
-        s = np.arange(first, last + 0.01, min(1.0, last - first))
-        a = np.stack(road.locate(s, d - width / 2)[:2], axis=1)
-        b = np.stack(road.locate(s, d + width / 2)[:2], axis=1)
-        points = np.concatenate([a, b[::-1]]) / texel * 16 - 8
-        cv2.fillPoly(picture, [np.round(points).astype(np.int32)], colour, cv2.LINE_AA, 4)
-
-    for d in (-0.15, 0.15):
-        dash(road.start, road.end - 1, d, 0.13, yellow)
-    for side in (-1, 1):
-        dash(road.start, road.end - 1, side * road.lanes_end, 0.15, white)
-        for lane in range(1, road.lanes):
-            for s in np.arange(road.start, road.end - 4, 9.0):
-                dash(s, s + 3.0, side * lane * LANE_WIDTH, 0.14, white)
-        edge = road.parking_start
-        for s in np.arange(road.start, road.end - 1, 6.0):
-            dash(s, s + 0.15, side * (edge + road.kerb) / 2, road.kerb - edge, white)
-    for s in np.arange(road.start + 37.0, road.end - 5, 75.0):  # zebra crossings
-        for d in np.arange(-road.kerb + 0.5, road.kerb - 0.2, 1.0):
-            dash(s, s + 3.5, d, 0.5, white)

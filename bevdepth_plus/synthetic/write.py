@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.files import atomic_folder
 from bevdepth_plus.synthetic.keyframe import GROUND_TEXEL, Studio, token
+from bevdepth_plus.synthetic.lane_marks import lane_marks
 from bevdepth_plus.synthetic.road import Road
 from bevdepth_plus.synthetic.taxonomy import ATTRIBUTES, CATEGORIES, VISIBILITY
 
@@ -34,8 +34,7 @@ def scene_tables(studio: Studio, keyframes: list[dict], out: Path) -> dict[str, 
         data += _chained(list(channel))
     annotations, instances = _instances([a for k in keyframes for a in k["annotations"]])
     log_token, map_token = token(seed, name, "log"), token(seed, name, "map")
-    mask = f"maps/{map_token}.png"
-    _write_mask(studio.scene.road, out / mask)
+    masks = _write_masks(studio.scene.road, out, map_token)
     scene = {
         "token": token(seed, name, "scene"),
         "log_token": log_token,
@@ -62,13 +61,15 @@ def scene_tables(studio: Studio, keyframes: list[dict], out: Path) -> dict[str, 
                 "location": "synthetic",
             }
         ],
+        # The devkit takes a log's last row for its map: the drivable area.
         "map": [
             {
-                "token": map_token,
+                "token": token(seed, name, category) if category != "semantic_prior" else map_token,
                 "log_tokens": [log_token],
-                "category": "semantic_prior",
+                "category": category,
                 "filename": mask,
             }
+            for category, mask in masks.items()
         ],
     }
 
@@ -102,19 +103,9 @@ def write_tables(
         }
         for c in channels
     ]
-    target, fresh = out / version, out / f".{version}.tmp"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    for key, rows in tables.items():
-        (fresh / f"{key}.json").write_text(json.dumps(rows, indent=0))
-    if target.exists():
-        old = out / f".{version}.old"
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(target, old)
-        os.rename(fresh, target)
-        shutil.rmtree(old)
-    else:
-        os.rename(fresh, target)
+    with atomic_folder(out / version) as fresh:
+        for key, rows in tables.items():
+            (fresh / f"{key}.json").write_text(json.dumps(rows, indent=0))
 
 
 def _chained(rows: list[dict]) -> list[dict]:
@@ -161,12 +152,20 @@ def _calibrations(studio: Studio) -> list[dict]:
     return rows
 
 
-def _write_mask(road: Road, path: Path) -> None:
-    """The drivable area as nuScenes stores it: 255 on the road, 0.1 m a pixel, y upwards."""
+def _write_masks(road: Road, out: Path, name: str) -> dict[str, str]:
+    """Map masks as nuScenes stores them, 0.1 m a pixel, y upwards; their paths by category."""
     width, height = (int(np.ceil(v / GROUND_TEXEL)) for v in road.size)
-    mask = np.zeros((height, width), np.uint8)
-    outline = np.round(road.strip(-road.kerb, road.kerb) / GROUND_TEXEL - 0.5).astype(np.int32)
-    cv2.fillPoly(mask, [outline], 255)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(".png", mask[::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    path.write_bytes(data.tobytes())
+    outlines = {
+        "lane_marks": [outline for outline, _ in lane_marks(road)],
+        "semantic_prior": [road.strip(-road.kerb, road.kerb)],  # the drivable area
+    }
+    files = {"lane_marks": f"maps/{name}_lane_marks.png", "semantic_prior": f"maps/{name}.png"}
+    (out / "maps").mkdir(parents=True, exist_ok=True)
+    for category, shapes in outlines.items():
+        mask = np.zeros((height, width), np.uint8)
+        for shape in shapes:
+            pixels = np.round(shape / GROUND_TEXEL - 0.5).astype(np.int32)
+            cv2.fillPoly(mask, [pixels], 255)
+        _, data = cv2.imencode(".png", mask[::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+        (out / files[category]).write_bytes(data.tobytes())
+    return files

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon
 
 from bevdepth_plus.geometry.boxes import box_corners
 from bevdepth_plus.visualization import style
-from bevdepth_plus.visualization.scene import Boxes
+from bevdepth_plus.visualization.scene import Boxes, MapLayers
 
 # A mid-size car about the ego origin, which nuScenes places under the rear axle: rear end, front
 # end and half width, metres.
@@ -30,11 +32,14 @@ def draw_bev(
     reach: float,
     ring_step: float,
     show_scores: bool = False,
+    layers: MapLayers | None = None,
 ) -> None:
     """Fill a square panel that shows ``reach`` metres to each side, rings every ``ring_step``.
 
     Arrows of boxes that have velocities end where the box will be in a second.
     """
+    if layers is not None:
+        _draw_layers(axes, layers)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     _draw_rings(axes, reach, ring_step)
     _draw_points(axes, points, reach)
@@ -52,6 +57,17 @@ def to_page(
 ) -> np.ndarray:
     """Panel coordinates ``[..., 2]``, metres: ahead is up, left is left."""
     return np.stack([-ego[..., 1], ego[..., 0]], axis=-1)
+
+
+def _draw_layers(axes: Axes, layers: MapLayers) -> None:
+    # Rows of the picture are x (ahead is up), columns y (left is left).
+    extent = (-layers.y[0], -layers.y[1], *layers.x)
+    for values, colour in zip(layers.values, cycle(style.MAP_COLOURS), strict=False):
+        known = np.where(values <= 1, values, 0.0).T
+        picture = np.empty((*known.shape, 4))
+        picture[..., :3] = to_rgb(colour)
+        picture[..., 3] = 0.7 * known
+        axes.imshow(picture, extent=extent, origin="lower", zorder=0.5, interpolation="nearest")
 
 
 def _draw_rings(axes: Axes, reach: float, step: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from bevdepth_plus.datasets.ground_truth import is_hit, names_by_label
 from bevdepth_plus.datasets.sample_record import link_frames, parse_sample
 from bevdepth_plus.geometry.boxes import transform_boxes
 from bevdepth_plus.visualization import style
@@ -37,7 +38,9 @@ def scene_of_info(
     camera_folders: Mapping[str, str],
     lidar_folder: str,
 ) -> tuple[Scene, Boxes]:
-    """One sample of an info file as it was taken, and the boxes that a sensor hit, ego frame.
+    """One sample of an info file as it was taken, and its boxes in the ego frame.
+
+    Boxes known to hold no LiDAR or radar point are left out.
 
     Args:
         info: An entry of ``data_list``.
@@ -48,14 +51,12 @@ def scene_of_info(
     Raises:
         DataError: a calibration is unusable, or a file is missing or broken.
     """
-    labels = {label: label for label in (-1, *categories.values())}
+    names = names_by_label(categories)
+    labels = {-1: -1} | {label: label for label in names}
     record = parse_sample(info, list(info["images"]), labels, camera_folders, lidar_folder)
-    shown = (record["labels"] >= 0) & (record["num_points"] > 0)
+    shown = (record["labels"] >= 0) & is_hit(record["num_points"])
     boxes = transform_boxes(
         torch.from_numpy(record["boxes"][shown]), torch.from_numpy(record["lidar2ego"])
     )
-    name_of = {label: name for name, label in categories.items()}
-    names = tuple(name_of[label] for label in record["labels"][shown])
-    num_features = info["lidar_points"].get("num_pts_feats", 5)
-    scene = load_scene(link_frames(record, {}, num_frames=1), num_features=num_features)
-    return scene, Boxes(boxes.numpy(), names)
+    scene = load_scene(link_frames(record, {}, num_frames=1))
+    return scene, Boxes(boxes.numpy(), tuple(names[label] for label in record["labels"][shown]))

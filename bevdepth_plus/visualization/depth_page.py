@@ -33,6 +33,8 @@ def draw_depth(
 ) -> Page:
     """Draw depth overlays, for each row of cameras first the LiDAR's, then each prediction.
 
+    Without a sweep the LiDAR's rows are left out, unless there is nothing else to draw.
+
     Predictions need ``image_aug`` and ``network_size`` to find their place in the image as
     loaded; outside the network's crop the image stays bare.
     """
@@ -40,7 +42,9 @@ def draw_depth(
     if pred_depths and (image_aug is None or network_size is None):
         raise ValueError("pred_depths need image_aug and network_size to be placed in the images")
     rows = camera_rows(scene.cameras)
-    kinds = ("LiDAR", *pred_depths)
+    kinds = tuple(pred_depths)
+    if len(scene.points) or not kinds:
+        kinds = ("LiDAR", *kinds)
     stacked = [row for row in rows for _ in kinds]
     places, top = row_places(stacked, style.PAGE_WIDTH, top=style.GAP)
     page = Page(style.PAGE_WIDTH, round(top + BAR_HEIGHT))

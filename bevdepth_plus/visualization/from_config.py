@@ -18,8 +18,9 @@ from bevdepth_plus.datasets.transforms import LoadLidarPoints
 from bevdepth_plus.engine.hooks import check_weights_fit
 from bevdepth_plus.engine.launch import load_weights_from
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.visualization.load import load_scene
-from bevdepth_plus.visualization.scene import Boxes, Scene, boxes_of
+from bevdepth_plus.visualization.scene import Boxes, MapLayers, Scene, boxes_of
 
 
 def build_dataset(cfg: Config, split: str) -> BaseDataset:
@@ -60,7 +61,7 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
     Raises:
         DataError: a token is not in the data set.
     """
-    if len(wanted) == 1 and wanted[0].isdecimal():
+    if len(wanted) == 1 and _is_count(wanted[0], len(dataset)):
         count = min(int(wanted[0]), len(dataset))
         return [index * len(dataset) // count for index in range(count)]
     index_of = {dataset.get_data_info(i)["token"]: i for i in range(len(dataset))}
@@ -70,11 +71,16 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
     return [index_of[token] for token in wanted]
 
 
+def _is_count(wanted: str, size: int) -> bool:
+    """Whether a word is a number of samples; tokens may be numbers, too, as KITTI's 000123 are."""
+    return wanted.isdecimal() and not wanted.startswith("0") and int(wanted) <= size
+
+
 def scene_and_truth(dataset: BaseDataset, index: int, title: str) -> tuple[Scene, Boxes]:
     """The key frame of a sample and its ground truth."""
     info = dataset.get_data_info(index)
     loaders = [t for t in dataset.pipeline.transforms if isinstance(t, LoadLidarPoints)]
-    scene = load_scene(info, title, num_features=loaders[0].num_features if loaders else 5)
+    scene = load_scene(info, title, lidar=loaders[0] if loaders else None)
     truth = {
         "bboxes_3d": info["ann_info"]["gt_bboxes_3d"],
         "labels_3d": info["ann_info"]["gt_labels_3d"],
@@ -108,3 +114,12 @@ def depth_maps(sample: Det3DDataSample, every: bool = False) -> dict[str, np.nda
         return depths
     lifted = "fused" if "fused" in depths else "bin"
     return {lifted: depths[lifted]}
+
+
+def map_layers(sample: Det3DDataSample, grid: BEVGrid) -> MapLayers | None:
+    """The map that a model drew, of a sample of :func:`predict`; None without a map head."""
+    if "pred_map" not in sample:
+        return None
+    values = sample.pred_map.float().cpu().numpy()
+    ends = ((lower, upper) for lower, upper, _ in (grid.x, grid.y))
+    return MapLayers(tuple(sample.map_layers), values, *ends)

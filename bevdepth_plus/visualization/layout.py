@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bevdepth_plus.files import atomic_write
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.scene import Camera
 
@@ -57,11 +58,10 @@ class Page:
 
     def save(self, path: str | Path) -> Path:
         """Write the page as PNG, exactly ``width`` by ``height`` pixels."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Without the date and version two runs write the same bytes.
-        self.figure.savefig(path, dpi=style.DPI, metadata={"Software": None})
-        return path
+        with atomic_write(path) as file:
+            self.figure.savefig(file, format="png", dpi=style.DPI, metadata={"Software": None})
+        return Path(path)
 
 
 def row_places(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from bevdepth_plus.geometry.boxes import box_corners
+from bevdepth_plus.geometry.pinhole import in_image, project
+from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
 from bevdepth_plus.visualization.scene import Boxes, Camera
 
 NEAR = 0.1  # metres; nothing closer to the camera's plane is drawn
@@ -43,9 +45,7 @@ def project_boxes(boxes: Boxes, camera: Camera) -> list[ProjectedBox]:
     """All boxes that show in the camera's image, farthest first."""
     if len(boxes) == 0:
         return []
-    cam_T_ego = np.linalg.inv(camera.ego_T_cam)
-    corners = box_corners(torch.from_numpy(boxes.numbers)).numpy()
-    corners = corners @ cam_T_ego[:3, :3].T + cam_T_ego[:3, 3]
+    corners = _in_camera(box_corners(torch.from_numpy(boxes.numbers)), camera)  # [M, 8, 3]
     shown = []
     for index, box in enumerate(corners):
         segments = _visible_segments(box[EDGES], camera)
@@ -60,13 +60,10 @@ def project_points(
     camera: Camera,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels ``[Q, 2]`` and depth ``[Q]`` (metres) of the points that fall into the image."""
-    cam_T_ego = np.linalg.inv(camera.ego_T_cam)
-    points = points @ cam_T_ego[:3, :3].T + cam_T_ego[:3, 3]
-    points = points[points[:, 2] > NEAR]
-    pixels = _to_pixels(points, camera)
-    height, width = camera.size
-    inside = ((pixels >= 0) & (pixels < (width, height))).all(axis=1)
-    return pixels[inside], points[inside, 2]
+    in_camera = torch.from_numpy(_in_camera(torch.from_numpy(points), camera))
+    pixels, depth = project(in_camera, torch.from_numpy(camera.intrinsics))
+    shown = (depth > NEAR) & in_image(pixels, camera.size)
+    return pixels[shown].numpy(), depth[shown].numpy()
 
 
 def _visible_segments(
@@ -103,6 +100,11 @@ def clip_to_image(
     return start[kept][:, None] + ends[..., None] * step[kept][:, None]
 
 
+def _in_camera(points: torch.Tensor, camera: Camera) -> np.ndarray:
+    """Ego points ``[..., P, 3]`` in the camera's frame."""
+    return transform_points(invert_rigid(torch.from_numpy(camera.ego_T_cam)), points).numpy()
+
+
 def _to_pixels(points: np.ndarray, camera: Camera) -> np.ndarray:
-    homogeneous = points @ camera.intrinsics.T
-    return homogeneous[..., :2] / homogeneous[..., 2:]
+    """Pixels ``[..., P, 2]`` of points of the camera's frame."""
+    return project(torch.from_numpy(points), torch.from_numpy(camera.intrinsics))[0].numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +14,11 @@ from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.bev_view import draw_bev
 from bevdepth_plus.visualization.camera_view import draw_camera, write_corner
 from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
-from bevdepth_plus.visualization.scene import Boxes, Scene, hit_by_points
+from bevdepth_plus.visualization.scene import Boxes, MapLayers, Scene, hit_by_points
 
 FAR, NEAR = 54.0, 25.0  # metres shown to each side by the two views from above
+RING_STEPS = ((30, 10), (120, 20), (np.inf, 50))  # up to a reach, rings so far apart, metres
+ROW = 0.047  # height of a line of the caption, if they all fit
 
 
 def draw_sample(
@@ -26,6 +29,8 @@ def draw_sample(
     score_threshold: float = 0.3,
     classes: Sequence[str] = CLASSES,
     hide_unseen: bool = True,
+    far: float = FAR,
+    layers: MapLayers | None = None,
 ) -> Page:
     """Draw a sample.
 
@@ -35,6 +40,8 @@ def draw_sample(
         found: predictions with scores, or None; those below ``score_threshold`` are left out.
         classes: order of the counts in the caption.
         hide_unseen: leave out ground truth without a LiDAR point, which the scores ignore, too.
+        far: metres shown to each side by the wider view from above.
+        layers: of the map, drawn under the views from above.
     """
     if truth is not None and hide_unseen and len(scene.points):
         truth = truth.select(hit_by_points(truth, scene.points))
@@ -50,8 +57,8 @@ def draw_sample(
 
     lefts = [style.GAP + i * (side + style.GAP) for i in range(3)]
     caption = page.panel(lefts[0], top, side, side, name="caption")
-    _write_caption(caption, scene, truth, found, score_threshold, classes)
-    for left, reach, name in ((lefts[1], FAR, "bev"), (lefts[2], NEAR, "bev near")):
+    _write_caption(caption, scene, truth, found, score_threshold, classes, layers)
+    for left, reach, name in ((lefts[1], far, "bev"), (lefts[2], NEAR, "bev near")):
         axes = page.panel(left, top, side, side, name=name)
         draw_bev(
             axes,
@@ -59,8 +66,9 @@ def draw_sample(
             truth,
             found,
             reach=reach,
-            ring_step=20 if reach > 30 else 10,
+            ring_step=next(step for top, step in RING_STEPS if reach <= top),
             show_scores=reach <= 30,
+            layers=layers,
         )
         write_corner(axes, f"from above, {reach:g} m to each side")
     return page
@@ -73,6 +81,7 @@ def _write_caption(
     found: Boxes | None,
     score_threshold: float,
     classes: Sequence[str],
+    layers: MapLayers | None = None,
 ) -> None:
     axes.set(xlim=(0, 1), ylim=(1, 0))
     y = 0.07
@@ -90,16 +99,21 @@ def _write_caption(
         _swatch(axes, y, style.FOUND_COLOUR, text, filled=True)
         columns.append((0.76, style.FOUND_COLOUR, found))
         y += 0.055
+    for name, colour in zip(layers.names if layers else (), cycle(style.MAP_COLOURS), strict=False):
+        _swatch(axes, y, colour, f"map: {name.replace('_', ' ')}", filled=True)
+        y += 0.055
     _write(
         axes, 0.06, y, "the filled face, and the line from above, is the front", style.MUTED_TEXT
     )
     y += 0.08
     present = {name for _, _, boxes in columns for name in boxes.names}
-    for name in (name for name in classes if name in present):
+    ordered = [name for name in classes if name in present] + sorted(present - set(classes))
+    row = min(ROW, (0.97 - y) / max(len(ordered), 1))
+    for name in ordered:
         _write(axes, 0.06, y, name.replace("_", " "), style.TEXT)
         for x, colour, boxes in columns:
             _write(axes, x, y, str(boxes.names.count(name)), colour, align="right")
-        y += 0.047
+        y += row
 
 
 def _swatch(axes: Axes, y: float, colour: str, text: str, filled: bool) -> None:

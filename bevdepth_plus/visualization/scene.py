@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from bevdepth_plus.geometry.boxes import points_in_boxes
+from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,22 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class MapLayers:
+    """The road from above, as predicted or true.
+
+    Attributes:
+        names: of L layers.
+        values: probabilities, or 0 and 1; anything above 1 is unknown, ``[L, Y, X]``.
+        x, y: ends of the grid, metres.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Scene:
     """One moment: what the cameras and the LiDAR saw.
 
@@ -80,9 +97,7 @@ class Scene:
 
 def boxes_of(instances: Mapping[str, Any], classes: tuple[str, ...]) -> Boxes:
     """Boxes of mmdet3d instances (``gt_instances_3d`` or ``pred_instances_3d``), ego frame."""
-    boxes = instances["bboxes_3d"]
-    # LiDARInstance3DBoxes keep the bottom centre in their tensor.
-    numbers = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1)
+    numbers = from_mmdet3d(instances["bboxes_3d"])
     scores = _array(instances["scores_3d"]) if "scores_3d" in instances else None
     names = tuple(classes[label] for label in _array(instances["labels_3d"]))
     return Boxes(_array(numbers.double()), names, scores)

@@ -12,6 +12,7 @@ PANEL = "#171C23"
 GRID = "#39424E"
 TEXT = "#E6EAF0"
 MUTED_TEXT = "#98A3B3"
+MAP_COLOURS = ("#3F6B57", "#E8D27A")  # of the layers, in their order
 EGO_COLOUR = "#F2F4F7"
 OUTLINE = "#000000"  # a thin dark rim keeps lines readable on a bright sky
 

@@ -1,4 +1,4 @@
-data_root = "data/nuscenes/"
+data_root = "data/nuscenes"
 image_size = (256, 704)
 camera_names = (
     "CAM_FRONT_LEFT",
@@ -10,28 +10,31 @@ camera_names = (
 )
 data_prefix = dict(pts="samples/LIDAR_TOP", **{name: f"samples/{name}" for name in camera_names})
 
-train_pipeline = [
-    dict(type="LoadMultiViewImages"),
+# The steps have names, so that a config can change one of them; `pack` runs last.
+train_pipeline = dict(
+    load_images=dict(type="LoadMultiViewImages"),
     # BEVDepth resizes 1600 pixels wide images by 0.386 to 0.55 for an input of 704 (fit: 0.44).
-    dict(
+    augment_images=dict(
         type="ImageAugmentation",
         final_dim=image_size,
         scale=(0.386 / 0.44, 0.55 / 0.44),
         rot=(-5.4, 5.4),
         flip=True,
     ),
-    dict(type="LoadLidarPoints"),
-    dict(type="LidarDepthMaps"),
-    dict(type="BEVAugmentation", rot=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5),
-    dict(type="PackBEVInputs"),
-]
-test_pipeline = [
-    dict(type="LoadMultiViewImages"),
-    dict(type="ImageAugmentation", final_dim=image_size, training=False),
-    dict(type="LoadLidarPoints"),
-    dict(type="LidarDepthMaps"),
-    dict(type="PackBEVInputs"),
-]
+    load_points=dict(type="LoadLidarPoints"),
+    depth_labels=dict(type="LidarDepthMaps"),
+    augment_bev=dict(
+        type="BEVAugmentation", rot=(-22.5, 22.5), scale=(0.95, 1.05), flip_x=0.5, flip_y=0.5
+    ),
+    pack=dict(type="PackBEVInputs"),
+)
+test_pipeline = dict(
+    load_images=dict(type="LoadMultiViewImages"),
+    augment_images=dict(type="ImageAugmentation", final_dim=image_size, training=False),
+    load_points=dict(type="LoadLidarPoints"),
+    depth_labels=dict(type="LidarDepthMaps"),
+    pack=dict(type="PackBEVInputs"),
+)
 
 dataset = dict(
     type="NuScenesBEVDataset",
@@ -62,5 +65,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="NuScenesBEVMetric", ann_file=data_root + "bevdepth_plus_infos_val.pkl")
+val_evaluator = dict(type="NuScenesBEVMetric", ann_file=data_root + "/bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator

@@ -5,10 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .checks import check_cells
+from .checks import (
+    FLOAT_DTYPES,
+    check_cells,
+    check_dense,
+    check_plan_inputs,
+    check_pool_inputs,
+)
 from .native import has_kernels, warn_once_about_fallback
 from .reference import bev_pool_reference
 
+# What autocast casts; float64 stays as it is.
+AUTOCAST_DTYPES = tuple(dtype for dtype in FLOAT_DTYPES if dtype != torch.float64)
 INDEX = ("offsets", "runs", "column_offsets", "column_runs")
 
 
@@ -41,6 +49,8 @@ def bev_pool(
     Raises:
         ValueError, TypeError: shapes, devices or dtypes do not fit together.
     """
+    depth, context = as_autocast_wants(depth, context)
+    check_pool_inputs(depth, context, cells, bev_size)
     return _pool(depth, context, cells, (None,) * 4, bev_size)
 
 
@@ -56,8 +66,8 @@ class BEVPoolPlan(nn.Module):
     """
 
     cells: Tensor  # [B, N, D, H, W] int32
-    # Runs ([R, 4] int32, see Run in csrc/shared_math.h) and where each group of them begins: for
-    # the forward groups are the CPU's tiles or the GPU's cells, for the backward image columns.
+    # Runs ([R, 4] int32, see Run in csrc/shared_math.h) and where each group of them begins; what
+    # the groups are on each kind of device, csrc/cpu/plan.h says.
     offsets: Tensor | None
     runs: Tensor | None
     column_offsets: Tensor | None
@@ -83,6 +93,8 @@ class BEVPoolPlan(nn.Module):
         context: Tensor,  # [B, N, C, H, W]
     ) -> Tensor:
         """The same sums as `bev_pool(depth, context, cells, bev_size)`: [B, C, Y, X]."""
+        depth, context = as_autocast_wants(depth, context)
+        check_plan_inputs(depth, context, self.cells)
         index = (self.offsets, self.runs, self.column_offsets, self.column_runs)
         return _pool(depth, context, self.cells, index, self.bev_size)
 
@@ -131,7 +143,16 @@ def _pool(
         bev_y, bev_x = bev_size
         return torch.ops.bevdepth_plus_ops.bev_pool(depth, context, cells, *index, bev_y, bev_x)
     warn_once_about_fallback(depth.device)
-    if torch.is_autocast_enabled(depth.device.type) and depth.dtype != torch.float64:
-        dtype = torch.get_autocast_dtype(depth.device.type)
-        depth, context = depth.to(dtype), context.to(dtype)
     return bev_pool_reference(depth, context, cells, bev_size)
+
+
+def as_autocast_wants(depth: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """The features in autocast's dtype where it is on; float64 and what is no float stay."""
+    check_dense("depth", depth)
+    check_dense("context", context)
+    device = depth.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return depth, context
+    dtype = torch.get_autocast_dtype(device)
+    depth, context = (x.to(dtype) if x.dtype in AUTOCAST_DTYPES else x for x in (depth, context))
+    return depth, context

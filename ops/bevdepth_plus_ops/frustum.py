@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .checks import check_frustum_inputs
 from .native import has_kernels, warn_once_about_fallback
 from .reference import frustum_cells_reference
-
-ROUNDINGS = ("floor", "truncate")
 
 
 def frustum_cells(
@@ -53,38 +52,20 @@ def frustum_cells(
         [B, N, D, H, W] int32. There is no gradient.
 
     Raises:
-        ValueError: a shape, device or option does not fit.
+        ValueError, TypeError: a shape, device, dtype or option does not fit.
     """
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"rounding must be one of {ROUNDINGS}, got {rounding!r}")
-    for name, value in (("lower", lower), ("cell_size", cell_size), ("grid_size", grid_size)):
-        if len(value) != 3:
-            raise ValueError(f"{name} must hold x, y and z, got {tuple(value)}")
-    if min(*cell_size, *grid_size) <= 0:
-        raise ValueError(
-            f"cell_size and grid_size must be positive, got {tuple(cell_size)}, {tuple(grid_size)}"
-        )
-    for name, value in (("u", u), ("v", v), ("depths", depths)):
-        if value.dim() != 1:
-            raise ValueError(f"{name} must have one axis, got {tuple(value.shape)}")
-    if ego_T_cam.dim() != 4:
-        raise ValueError(f"ego_T_cam must be [B, N, 4, 4], got {tuple(ego_T_cam.shape)}")
-    batch, cameras = ego_T_cam.shape[:2]
-    for name, value, expected in (
-        ("ego_T_cam", ego_T_cam, (batch, cameras, 4, 4)),
-        ("intrinsics", intrinsics, (batch, cameras, 3, 3)),
-        ("image_aug", image_aug, (batch, cameras, 3, 3)),
-        ("bev_aug", bev_aug, (batch, 4, 4)),
-    ):
-        if tuple(value.shape) != expected:
-            raise ValueError(f"{name} must be {expected}, got {tuple(value.shape)}")
+    matrices = dict(
+        ego_T_cam=ego_T_cam, intrinsics=intrinsics, image_aug=image_aug, bev_aug=bev_aug
+    )
+    axes = dict(u=u, v=v, depths=depths)
+    check_frustum_inputs(matrices, axes, lower, cell_size, grid_size, rounding)
     if not has_kernels(ego_T_cam.device):
         warn_once_about_fallback(ego_T_cam.device)
         return frustum_cells_reference(
-            ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths,
-            lower=lower, cell_size=cell_size, grid_size=grid_size, rounding=rounding,
+            **matrices, **axes, lower=lower, cell_size=cell_size, grid_size=grid_size,
+            rounding=rounding,
         )  # fmt: skip
     return torch.ops.bevdepth_plus_ops.frustum_cells(
-        ego_T_cam, intrinsics, image_aug, bev_aug, u, v, depths,
-        list(lower), list(cell_size), list(grid_size), rounding == "truncate",
+        **matrices, **axes, lower=list(map(float, lower)), cell_size=list(map(float, cell_size)),
+        grid_size=list(grid_size), truncate=rounding == "truncate",
     )  # fmt: skip

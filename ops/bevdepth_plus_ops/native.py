@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from .checks import check_cells, check_pool_inputs
 
 PACKAGE = Path(__file__).parent
+ROW_TILE = 16  # kRowTile in csrc/shared_math.h
 
 
 def _load() -> str | None:
@@ -30,27 +32,50 @@ MISSING_REASON = _load()
 """Why the compiled library is not in use, or None where it is."""
 
 
+@torch.compiler.assume_constant_result  # or torch.compile would look into it
 def has_kernels(device: torch.device) -> bool:
     """Whether the compiled library can run on `device`."""
+    return missing_reason(device) is None
+
+
+@functools.cache
+def missing_reason(device: torch.device) -> str | None:
+    """Why the compiled library cannot run on `device`, or None where it can."""
     if MISSING_REASON is not None:
-        return False
-    if device.type == "cuda":
-        return torch._C._dispatch_has_kernel_for_dispatch_key("bevdepth_plus_ops::bev_pool", "CUDA")
-    return device.type in ("cpu", "meta")
+        return MISSING_REASON
+    if device.type in ("cpu", "meta"):
+        return None
+    if device.type != "cuda" or not _was_built_for_cuda():
+        return f"it was built without {device.type} kernels"
+    if torch.cuda.is_available() and not _has_code_for(device):
+        major, minor = torch.cuda.get_device_capability(device)
+        return (
+            f"it was not compiled for this GPU, {torch.cuda.get_device_name(device)}: set "
+            f"TORCH_CUDA_ARCH_LIST={major}.{minor} when it is built"
+        )
+    return None
 
 
-_warned_devices: set[str] = set()
+def _was_built_for_cuda() -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key("bevdepth_plus_ops::bev_pool", "CUDA")
+
+
+def _has_code_for(device: torch.device) -> bool:
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.ops.bevdepth_plus_ops.runs_on_gpu(index)
+
+
+_warned_devices: set[torch.device] = set()
 
 
 def warn_once_about_fallback(device: torch.device) -> None:
-    """Says, once a process and device type, that plain PyTorch does the work, and why."""
-    if device.type in _warned_devices:
+    """Says, once a process and device, that plain PyTorch does the work, and why."""
+    if device in _warned_devices:
         return
-    _warned_devices.add(device.type)
-    reason = MISSING_REASON or f"it was built without {device.type} kernels"
+    _warned_devices.add(device)
     warnings.warn(
-        f"bevdepth_plus_ops runs in plain PyTorch on {device.type}, slowly: the compiled library "
-        f"is not in use ({reason}). Reinstall with a C++ compiler at hand: "
+        f"bevdepth_plus_ops runs in plain PyTorch on {device}, slowly: the compiled library "
+        f"is not in use ({missing_reason(device)}). Reinstall with a C++ compiler at hand: "
         "pip install --no-build-isolation --force-reinstall --no-deps ./ops",
         stacklevel=3,
     )
@@ -83,17 +108,18 @@ def _fake_bev_pool_backward(
 
 
 def _fake_bev_pool_plan(
-    cells: Tensor, bev_y: int, bev_x: int, by_cell: bool
+    cells: Tensor, bev_y: int, bev_x: int, for_gpu: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     check_cells(cells, (bev_y, bev_x))
-    batch, cameras, _, _, width = cells.shape
+    batch, cameras, _, height, width = cells.shape
     context = torch.library.get_ctx()
-    groups = batch * bev_y * bev_x + 1 if by_cell else context.new_dynamic_size()
+    groups = batch * bev_y * bev_x + 1 if for_gpu else context.new_dynamic_size()
+    row_tiles = -(-height // ROW_TILE) if for_gpu else 1
     runs = context.new_dynamic_size()
     return (
         cells.new_empty(groups),
         cells.new_empty(runs, 4),
-        cells.new_empty(batch * cameras * width + 1),
+        cells.new_empty(batch * cameras * width * row_tiles + 1),
         cells.new_empty(runs, 4),
     )
 

@@ -66,6 +66,30 @@ def random_case(
     )
 
 
+def layouts(case: PoolCase) -> dict[str, PoolCase]:
+    """The same values in the memory layouts that callers have."""
+    depth, context = case.depth, case.context
+    joint = torch.cat([depth, context], dim=2)
+    bins = depth.shape[2]
+    # As a channels_last network hands it over: channels next to each other.
+    last = context.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    inner = depth.movedim(2, 4).contiguous().movedim(4, 2)
+    cells = case.cells.movedim(2, 4).contiguous().movedim(4, 2)
+    swapped = context.transpose(0, 1).contiguous().transpose(0, 1)
+    return {
+        "slices of one tensor": PoolCase(
+            joint[:, :, :bins], joint[:, :, bins:], case.cells, case.bev_size
+        ),
+        "channels_last": PoolCase(depth, last.view_as(context), case.cells, case.bev_size),
+        "bins last": PoolCase(inner, context, cells, case.bev_size),
+        "cameras first": PoolCase(depth, swapped, case.cells, case.bev_size),
+        "expanded": PoolCase(depth, context[:1, :1].expand_as(context), case.cells, case.bev_size),
+        "every other column": PoolCase(
+            depth[..., ::2], context[..., ::2], case.cells[..., ::2], case.bev_size
+        ),
+    }
+
+
 def gradients(pool, case: PoolCase, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`pool(*case.arguments)` and the gradients of depth and context under `grad`."""
     depth, context = case.depth.detach(), case.context.detach()

@@ -1,11 +1,8 @@
-// The operators as PyTorch sees them. Shapes are checked in C++ too, for callers that come without
-// the Python wrapper; the kernels then trust them.
-#include <ATen/autocast_mode.h>
+// The operators as PyTorch sees them, called through the Python package.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
-#include <optional>
 #include <string>
 
 #include "checks.h"
@@ -47,22 +44,6 @@ Tensor frustum_cells_cpu(const Tensor& ego_T_cam, const Tensor& intrinsics,
 
 std::string cpu_instruction_set() { return kernels_for_this_cpu().instruction_set; }
 
-// Under autocast both features take the autocast dtype; the sums stay in float32.
-template <c10::DispatchKey key, c10::DeviceType device>
-Tensor bev_pool_autocast(const Tensor& depth, const Tensor& context, const Tensor& cells,
-                         const std::optional<Tensor>& offsets, const std::optional<Tensor>& runs,
-                         const std::optional<Tensor>& column_offsets,
-                         const std::optional<Tensor>& column_runs, int64_t bev_y, int64_t bev_x) {
-  c10::impl::ExcludeDispatchKeyGuard no_autocast(key);
-  const auto dtype = at::autocast::get_autocast_dtype(device);
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("bevdepth_plus_ops::bev_pool", "")
-                             .typed<decltype(bev_pool_cpu)>();
-  return op.call(at::autocast::cached_cast(dtype, depth, device),
-                 at::autocast::cached_cast(dtype, context, device), cells, offsets, runs,
-                 column_offsets, column_runs, bev_y, bev_x);
-}
-
 }  // namespace
 
 TORCH_LIBRARY(bevdepth_plus_ops, m) {
@@ -73,7 +54,7 @@ TORCH_LIBRARY(bevdepth_plus_ops, m) {
       "bev_pool_backward(Tensor grad, Tensor depth, Tensor context, Tensor cells, "
       "Tensor? column_offsets, Tensor? column_runs) -> (Tensor, Tensor)");
   m.def(
-      "bev_pool_plan(Tensor cells, int bev_y, int bev_x, bool by_cell) "
+      "bev_pool_plan(Tensor cells, int bev_y, int bev_x, bool for_gpu) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "frustum_cells(Tensor ego_T_cam, Tensor intrinsics, Tensor image_aug, Tensor bev_aug, "
@@ -87,14 +68,6 @@ TORCH_LIBRARY_IMPL(bevdepth_plus_ops, CPU, m) {
   m.impl("bev_pool_backward", bev_pool_backward_cpu);
   m.impl("bev_pool_plan", bev_pool_plan);
   m.impl("frustum_cells", frustum_cells_cpu);
-}
-
-TORCH_LIBRARY_IMPL(bevdepth_plus_ops, AutocastCPU, m) {
-  m.impl("bev_pool", bev_pool_autocast<c10::DispatchKey::AutocastCPU, c10::kCPU>);
-}
-
-TORCH_LIBRARY_IMPL(bevdepth_plus_ops, AutocastCUDA, m) {
-  m.impl("bev_pool", bev_pool_autocast<c10::DispatchKey::AutocastCUDA, c10::kCUDA>);
 }
 
 }  // namespace bevpool

@@ -1,4 +1,7 @@
 // What the CPU and the CUDA side ask of their tensors, and the layouts they read without a copy.
+// checks.py asks the same before it comes here, so no caller of the Python package meets these
+// exceptions. They stay as a last resort for code that calls torch.ops itself (an exported program,
+// say): the kernels trust what they are given, and would write outside of it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -166,8 +169,9 @@ inline Grid grid_from(at::ArrayRef<double> lower, at::ArrayRef<double> cell_size
     grid.cell_size[axis] = cell_size[axis];
     grid.size[axis] = static_cast<int32_t>(grid_size[axis]);
   }
-  TORCH_CHECK_VALUE(grid_size[0] <= std::numeric_limits<int32_t>::max() / grid_size[1],
-                    "grid_size must stay below 2^31 cells, got ", grid_size);
+  constexpr int64_t most = std::numeric_limits<int32_t>::max();
+  TORCH_CHECK_VALUE(grid_size[0] <= most / grid_size[1] && grid_size[2] <= most,
+                    "grid_size must stay below 2^31 cells and layers, got ", grid_size);
   grid.truncate = truncate;
   return grid;
 }

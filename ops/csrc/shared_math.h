@@ -17,11 +17,16 @@ namespace bevpool {
 // A rectangle of frustum points in one image column that all fall into one BEV cell. Cameras stand
 // upright, so most points of a column share their cell with the rows above and below.
 struct Run {
-  int32_t cell;    // of the batch item; in the CPU's list by tiles: its place in the tile
+  // The BEV cell within the batch item. In the CPU's list by tiles: the cell's place in the tile; in
+  // the GPU's list by columns: the run's place in the list by cells.
+  int32_t cell;
   int32_t column;  // image * W + w, where image = b * N + n
   int16_t first_bin, bins, first_row, rows;
 };
 static_assert(sizeof(Run) == 16, "a plan stores a run in four int32");
+
+// On the GPU, runs end where a tile of this many image rows does.
+constexpr int kRowTile = 16;
 
 struct Grid {
   double lower[3];  // x, y, z, metres

@@ -1,12 +1,11 @@
-"""The CUDA kernels' own source, compiled for the host and run thread by thread.
+"""The whole CUDA side, compiled for the host: kernels thread by thread, and the code around them.
 
-This holds their indexing, merging, carrying and rounding to the definition on machines without a
+This holds indexing, merging, sorting, carrying and rounding to the definition on machines without a
 GPU. It says nothing about speed or races; `pytest -m gpu` and gpu_check.py do that on a GPU.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -14,69 +13,64 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils import cpp_extension
 
 from bevdepth_plus_ops import bev_pool_reference, frustum_cells
 from bevdepth_plus_ops.native import MISSING_REASON
-from bevdepth_plus_ops.testing import PoolCase, assert_matches_reference, random_case
+from bevdepth_plus_ops.testing import (
+    PoolCase,
+    assert_matches_reference,
+    gradients,
+    layouts,
+    random_case,
+)
 
 OPS = Path(__file__).resolve().parent.parent
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+ROW_TILE = 16  # kRowTile in csrc/shared_math.h
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler"),
+    pytest.mark.skipif(MISSING_REASON is not None, reason="the compiled library is not in use"),
+]
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory) -> ctypes.CDLL:
-    library = tmp_path_factory.mktemp("emulation") / "kernels.so"
-    command = [COMPILER, "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
-               "-DBEVPOOL_EMULATE", f"-I{OPS / 'tests/emulation'}",
-               str(OPS / "tests/emulation/api.cpp"), "-o", str(library)]  # fmt: skip
+def emulated(tmp_path_factory):
+    """The emulated operators."""
+    library = tmp_path_factory.mktemp("emulation") / "operators.so"
+    # The stand-ins for PyTorch's CUDA headers go before its own.
+    folders = [OPS / "tests/emulation", OPS / "csrc/cuda", *cpp_extension.include_paths()]
+    command = [COMPILER, "-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared", "-w",
+               "-DBEVPOOL_EMULATE", *(f"-I{folder}" for folder in folders),
+               str(OPS / "tests/emulation/operators.cpp"), "-o", str(library),
+               *(f"-L{folder}" for folder in cpp_extension.library_paths()), "-lc10",
+               "-ltorch_cpu"]  # fmt: skip
     subprocess.run(command, check=True)
-    return ctypes.CDLL(str(library))
+    torch.ops.load_library(str(library))
+    return torch.ops.bevdepth_plus_ops_emulated
 
 
-def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p | None:
-    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
+def index_of(cells: torch.Tensor, bev_size: tuple[int, int], planned: bool):
+    if not planned:
+        return (None,) * 4
+    return torch.ops.bevdepth_plus_ops.bev_pool_plan(cells, *bev_size, for_gpu=True)
 
 
-def sizes(case: PoolCase):
-    batch, cameras, bins, height, width = case.depth.shape
-    grid = case.bev_size[0] * case.bev_size[1]
-    values = (batch, cameras, bins, case.context.shape[2], height, width, grid)
-    return (ctypes.c_int64 * 7)(*values)
-
-
-def emulated_pool(kernels: ctypes.CDLL, planned: bool):
-    """The emulated kernels as a differentiable function with the signature of bev_pool."""
+def emulated_pool(emulated, planned: bool):
+    """The emulated operators as a differentiable function with the signature of bev_pool."""
 
     class Pool(torch.autograd.Function):
         @staticmethod
         def forward(ctx, depth, context, cells, bev_size):
-            ctx.case = PoolCase(depth.contiguous(), context.contiguous(), cells, bev_size)
-            offsets, runs = (None, None)
-            if planned:
-                make_plan = torch.ops.bevdepth_plus_ops.bev_pool_plan
-                offsets, runs, _, _ = make_plan(cells, *bev_size, by_cell=True)
-            out = torch.full(
-                (depth.shape[0], context.shape[2], *bev_size), float("nan"), dtype=depth.dtype
-            )
-            kernels.emulate_forward(
-                DTYPES[depth.dtype], sizes(ctx.case), pointer(ctx.case.depth),
-                pointer(ctx.case.context), pointer(cells), pointer(offsets), pointer(runs),
-                pointer(out),
-            )  # fmt: skip
-            return out
+            ctx.save_for_backward(depth, context, cells)
+            index = index_of(cells, bev_size, planned)
+            return emulated.bev_pool(depth, context, cells, *index, *bev_size)
 
         @staticmethod
         def backward(ctx, grad):
-            case = ctx.case
-            grad = grad.contiguous()
-            results = [torch.full_like(x, float("nan")) for x in (case.depth, case.context)]
-            kernels.emulate_backward(
-                DTYPES[grad.dtype], sizes(case), pointer(grad), pointer(case.depth),
-                pointer(case.context), pointer(case.cells), *map(pointer, results),
-            )  # fmt: skip
+            results = emulated.bev_pool_backward(grad, *ctx.saved_tensors, None, None)
             return *results, None, None
 
     return Pool.apply
@@ -86,36 +80,124 @@ SHAPES = {
     "plain": {},
     "tail tiles and pixels": dict(height=5, width=9, bev_size=(5, 7)),
     "bins above one stage": dict(bins=70, cells="columns", height=3),
+    "rows above a tile": dict(height=37, width=11, cells="columns", channels=6),
+    "runs above a batch": dict(bins=30, height=3, width=10, batch=1, cameras=1),
     "crowded cell": dict(cells="one", bins=40, height=4, width=8),
     "channels of a model": dict(channels=80, batch=1, cells="columns"),
     "many channels": dict(channels=150, batch=1, cameras=1),
     "one channel": dict(channels=1),
+    "one pixel": dict(height=1, width=1),
     "nothing inside": dict(cells="none"),
+    "no item": dict(batch=0),
+    "no camera": dict(cameras=0),
+    "no bin": dict(bins=0),
+    "no channel": dict(channels=0),
 }
 
 
 @pytest.mark.parametrize("planned", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_emulated_cuda_kernels_match_the_reference(kernels, shape, dtype, planned):
+def test_the_emulated_cuda_side_matches_the_reference(emulated, shape, dtype, planned):
     case = random_case(dtype=dtype, **SHAPES[shape])
-    if planned and MISSING_REASON is not None:
-        pytest.skip("the compiled library is not in use")
-    if dtype == torch.float64 and case.context.shape[2] > 128:
-        case.context = case.context[:, :, :128]  # more are sliced before the launch
-    assert_matches_reference(emulated_pool(kernels, planned), case)
+    assert_matches_reference(emulated_pool(emulated, planned), case)
 
 
-def test_emulated_cuda_kernels_keep_hostile_cells_outside(kernels):
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_emulated_cuda_side_reads_every_memory_layout(emulated, dtype, planned):
+    case = random_case(dtype=dtype, channels=16, width=18)
+    for strided in layouts(case).values():
+        assert_matches_reference(emulated_pool(emulated, planned), strided)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_hostile_cells_are_outside_in_emulated_kernels(emulated, planned):
     case = random_case(bins=6, width=9)
     values = torch.tensor([-(2**31), 2**31 - 1, -2, 54, 55, 0, 53], dtype=torch.int32)
     case.cells = values[torch.arange(case.cells.numel()) % 7].view(case.cells.shape)
-    out = emulated_pool(kernels, False)(*case.arguments)
+    out = emulated_pool(emulated, planned)(*case.arguments)
     torch.testing.assert_close(out, bev_pool_reference(*case.arguments))
 
 
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_of_unused_points_never_leak_in_emulated_kernels(emulated, value, planned):
+    case = random_case(cells="columns", height=5, width=9)
+    case.cells[..., 3] = -1  # pixels without any use, beside used ones
+    case.cells[..., 2, :] = -1  # and between rows of used ones
+    unused = (case.cells < 0) | (case.cells >= case.bev_size[0] * case.bev_size[1])
+    dead_pixel = unused.all(dim=2, keepdim=True).expand_as(case.context)
+    poisoned = PoolCase(
+        case.depth.masked_fill(unused, value),
+        case.context.masked_fill(dead_pixel, value),
+        case.cells,
+        case.bev_size,
+    )
+    grad = torch.ones(2, 20, *case.bev_size)
+    pool = emulated_pool(emulated, planned)
+    for got, expected in zip(
+        gradients(pool, poisoned, grad), gradients(pool, case, grad), strict=True
+    ):
+        assert torch.equal(got, expected)
+
+
+def test_emulated_kernels_read_no_uninitialised_memory(emulated):
+    case = random_case(cells="columns", height=18, channels=13, width=19)
+    grad = torch.ones(2, 13, *case.bev_size)
+    plain = gradients(emulated_pool(emulated, False), case, grad)
+    torch.use_deterministic_algorithms(True)  # fills every new tensor with NaN or INT_MAX
+    try:
+        assert torch.empty(3).isnan().all()
+        poisoned = gradients(emulated_pool(emulated, False), case, grad)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for a, b in zip(plain, poisoned, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_with_and_without_a_plan_a_gpu_gives_the_same_bits(emulated):
+    case = random_case(cells="columns", bins=40, height=12, width=20)  # one stage, one row tile
+    planned, unplanned = (emulated_pool(emulated, p)(*case.arguments) for p in (True, False))
+    assert torch.equal(planned, unplanned)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("planned", [False, True])
+def test_runs_without_room_for_their_sums_give_the_same_bits(emulated, planned, dtype):
+    case = random_case(cells="columns", height=18, width=9, dtype=dtype)
+    index = index_of(case.cells, case.bev_size, planned)
+    arguments = (case.depth, case.context, case.cells, *index, *case.bev_size)
+    expected = emulated.bev_pool_with_sums(*arguments, case.cells.numel())
+    assert_matches_reference(emulated_pool(emulated, planned), case)
+    for sum_rows in (1, 40):
+        assert torch.equal(emulated.bev_pool_with_sums(*arguments, sum_rows), expected)
+
+
+@pytest.mark.parametrize("cells", ["random", "columns", "one", "none"])
+def test_a_gpu_finds_the_runs_of_the_plan(emulated, cells):
+    case = random_case(cells=cells, bins=60, height=14, width=11, bev_size=(5, 7))
+    _, planned_by_cell, offsets, planned_by_column = index_of(case.cells, (5, 7), planned=True)
+    counts, by_column, order = emulated.find_runs(case.cells, 35)
+    assert torch.equal(counts, offsets.diff())
+    found = torch.cat([runs[:count] for runs, count in zip(by_column, counts, strict=True)])
+    assert torch.equal(found, planned_by_column)
+    by_cell = by_column.flatten(0, 1)[order[: len(found)].long()]
+    assert torch.equal(by_cell[:, 1:], planned_by_cell[:, 1:])
+    assert by_cell[:, 0].tolist() == list(range(len(found)))
+
+
+def test_runs_found_on_a_gpu_end_with_a_stage_of_bins_and_a_tile_of_rows(emulated):
+    case = random_case(cells="one", bins=150, height=20, width=3, batch=1, cameras=1)
+    counts, by_column, _ = emulated.find_runs(case.cells, case.bev_size[0] * case.bev_size[1])
+    assert counts.tolist() == [3] * 6  # 64 + 64 + 22 bins, in two tiles of three columns
+    bins_and_rows = by_column[:2, :3, 2:].contiguous().view(torch.int16)
+    assert bins_and_rows[0].tolist() == [[0, 64, 0, 16], [64, 64, 0, 16], [128, 22, 0, 16]]
+    assert bins_and_rows[1].tolist() == [[0, 64, 16, 4], [64, 64, 16, 4], [128, 22, 16, 4]]
+
+
 @pytest.mark.parametrize("truncate", [False, True])
-def test_emulated_cuda_frustum_has_the_bits_of_the_cpu(kernels, truncate):
+def test_emulated_frustum_cells_have_the_bits_of_the_cpu(emulated, truncate):
     generator = torch.Generator().manual_seed(0)
     ego_T_cam = torch.eye(4, dtype=torch.float64).repeat(2, 3, 1, 1)
     ego_T_cam[..., :3, :] += 0.3 * torch.randn(2, 3, 3, 4, generator=generator).double()
@@ -125,20 +207,13 @@ def test_emulated_cuda_frustum_has_the_bits_of_the_cpu(kernels, truncate):
     image_aug[..., :2, :] += 0.1 * torch.randn(2, 3, 2, 3, generator=generator).double()
     bev_aug = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
     bev_aug[1, 0, 0] = -1
-    u, v = torch.arange(0, 160, 8.0), torch.arange(0, 80, 8.0)
-    depths = torch.linspace(0.5, 30, 50)
-    lower, cell_size, grid_size = [-8.0, -8.0, -1.0], [0.4, 0.4, 20.0], [40, 40, 1]
-    cells = torch.empty(2, 3, 50, 10, 20, dtype=torch.int32)
-    kernels.emulate_frustum(
-        (ctypes.c_int64 * 7)(2, 3, 50, 1, 10, 20, 1600),
-        *map(pointer, (ego_T_cam, intrinsics, image_aug, bev_aug, u, v, depths)),
-        (ctypes.c_double * 3)(*lower), (ctypes.c_double * 3)(*cell_size),
-        (ctypes.c_int32 * 3)(*grid_size), ctypes.c_int(truncate), pointer(cells),
-    )  # fmt: skip
-    on_cpu = frustum_cells(
-        ego_T_cam, intrinsics, image_aug, bev_aug, u=u, v=v, depths=depths,
-        lower=lower, cell_size=cell_size, grid_size=grid_size,
-        rounding="truncate" if truncate else "floor",
-    )  # fmt: skip
-    assert (cells >= 0).any() and (cells < 0).any()
-    assert torch.equal(cells, on_cpu)
+    matrices = (ego_T_cam, intrinsics, image_aug, bev_aug)
+    axes = dict(
+        u=torch.arange(0, 160, 8.0), v=torch.arange(0, 80, 8.0), depths=torch.linspace(0.5, 30, 50)
+    )
+    grid = dict(lower=[-8.0, -8.0, -1.0], cell_size=[0.4, 0.4, 20.0], grid_size=[40, 40, 1])
+    on_gpu = emulated.frustum_cells(*matrices, *axes.values(), *grid.values(), truncate)
+    rounding = "truncate" if truncate else "floor"
+    on_cpu = frustum_cells(*matrices, **axes, **grid, rounding=rounding)
+    assert (on_gpu >= 0).any() and (on_gpu < 0).any()
+    assert torch.equal(on_gpu, on_cpu)

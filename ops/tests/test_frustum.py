@@ -111,27 +111,3 @@ def test_no_camera_gives_no_cells(device):
         *(m[:, :0] for m in matrices[:3]), matrices[3], **pixels(device=device), **BEV
     )
     assert cells.shape == (2, 0, 28, 8, 22)
-
-
-WRONG = {
-    "rounding": (dict(rounding="round"), "rounding"),
-    "two lengths": (dict(lower=(0.0, 0.0)), "lower"),
-    "size zero": (dict(cell_size=(0.8, 0.0, 8.0)), "cell_size"),
-    "empty grid": (dict(grid_size=(128, 0, 1)), "grid_size"),
-    "axes of u": (dict(u=torch.zeros(2, 2)), "u must"),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_options_raise_naming_the_argument(wrong):
-    changes, message = WRONG[wrong]
-    with pytest.raises(ValueError, match=message):
-        frustum_cells(*rig(), **{**pixels(), **BEV, **changes})
-
-
-@pytest.mark.parametrize("position", range(4))
-def test_a_matrix_of_the_wrong_shape_raises(position):
-    matrices = list(rig())
-    matrices[position] = matrices[position][..., :2, :2]
-    with pytest.raises(ValueError, match="must be"):
-        frustum_cells(*matrices, **pixels(), **BEV)

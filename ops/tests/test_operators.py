@@ -41,9 +41,9 @@ def test_the_other_operators_pass_opcheck(device):
         torch.library.opcheck(
             ops.bev_pool_backward.default, (grad, case.depth, case.context, case.cells, *columns)
         )
-    for by_cell in (False, True):
+    for for_gpu in (False, True):
         torch.library.opcheck(
-            ops.bev_pool_plan.default, (case.cells.cpu(), *case.bev_size, by_cell)
+            ops.bev_pool_plan.default, (case.cells.cpu(), *case.bev_size, for_gpu)
         )
     eye3, eye4 = torch.eye(3).view(1, 1, 3, 3), torch.eye(4).view(1, 1, 4, 4)
     matrices = [m.to(device) for m in (eye4, eye3, eye3, eye4[0])]
@@ -71,6 +71,19 @@ def test_training_step_compiles_as_one_graph(device):
         gradients.append(torch.autograd.grad(function(*inputs), inputs))
     for eager, graph in zip(*gradients, strict=True):
         torch.testing.assert_close(graph, eager)
+
+
+def test_pooling_under_autocast_compiles_as_one_graph(device):
+    case = random_case(device=device)
+
+    def pool(depth, context):
+        with torch.autocast(device, torch.bfloat16):
+            return bev_pool(depth, context, case.cells, case.bev_size)
+
+    compiled = torch.compile(pool, fullgraph=True, backend="aot_eager")
+    out = compiled(case.depth, case.context)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, pool(case.depth, case.context))
 
 
 def test_a_plan_compiles_as_one_graph(device):

@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from bevdepth_plus_ops import BEVPoolPlan, bev_pool
+from bevdepth_plus_ops.native import MISSING_REASON
 from bevdepth_plus_ops.testing import random_case
+
+needs_library = pytest.mark.skipif(
+    MISSING_REASON is not None, reason=f"compiled library not in use: {MISSING_REASON}"
+)
 
 TILE = (8, 32)  # kTileY, kTileX in csrc/cpu/kernels.h
 
@@ -66,6 +71,48 @@ def test_runs_cover_every_inside_point_exactly_once(cells, by_column):
     assert sorted(points_of_runs(plan, by_column)) == expected
 
 
+ROW_TILE = 16  # kRowTile in csrc/shared_math.h
+
+
+@needs_library
+@pytest.mark.parametrize("cells", ["random", "columns", "one", "none"])
+def test_the_runs_of_a_gpu_cover_every_inside_point_once_and_keep_to_row_tiles(cells):
+    case = random_case(cells=cells, bins=9, height=37, width=5, bev_size=(11, 7))
+    index = torch.ops.bevdepth_plus_ops.bev_pool_plan(case.cells, *case.bev_size, for_gpu=True)
+    by_cell, column_offsets, column_runs = index[1:]
+    _, cameras, bins, height, width = case.cells.shape
+    tiles = -(-height // ROW_TILE)
+    assert len(column_offsets) == case.cells.shape[0] * cameras * width * tiles + 1
+    covered = torch.full((2 * cameras, bins, height, width), -1, dtype=torch.int32)
+    for group in range(len(column_offsets) - 1):
+        column, tile = divmod(group, tiles)
+        for run in column_runs[column_offsets[group] : column_offsets[group + 1]]:
+            place, run_column = run[:2].tolist()
+            first_bin, run_bins, first_row, rows = run[2:].view(torch.int16).tolist()
+            assert run_column == column
+            assert tile * ROW_TILE <= first_row < first_row + rows <= (tile + 1) * ROW_TILE
+            image, w = divmod(column, width)
+            part = covered[image, first_bin : first_bin + run_bins, first_row : first_row + rows, w]
+            assert (part == -1).all()
+            part.fill_(by_cell[place, 0].item())
+    inside = (case.cells >= 0) & (case.cells < 77)
+    assert torch.equal(covered.view_as(case.cells), case.cells.where(inside, -1))
+
+
+@needs_library
+@pytest.mark.parametrize("cells", ["random", "columns", "one", "none"])
+def test_the_places_of_a_gpus_runs_are_a_stable_sort_by_cell(cells):
+    case = random_case(cells=cells, bins=9, height=20, width=5, bev_size=(11, 7))
+    index = torch.ops.bevdepth_plus_ops.bev_pool_plan(case.cells, *case.bev_size, for_gpu=True)
+    offsets, by_cell, _, by_column = index
+    places = by_column[:, 0].long()
+    assert torch.equal(by_cell[places][:, 1:], by_column[:, 1:])
+    item = by_column[:, 1] // (case.cells.shape[4] * case.cells.shape[1])
+    cell = item * 77 + by_cell[places, 0]
+    assert torch.equal(places, cell.argsort(stable=True).argsort())
+    assert torch.equal(offsets.diff().long(), torch.bincount(cell, minlength=2 * 77))
+
+
 def test_upright_columns_need_few_runs():
     case = random_case(cells="columns", bins=24, height=12, width=10, batch=1, cameras=1)
     plan = BEVPoolPlan.from_cells(case.cells, case.bev_size)
@@ -119,10 +166,3 @@ def test_a_copied_plan_and_one_on_meta_keep_their_size():
     assert torch.equal(copy.deepcopy(plan)(case.depth, case.context), bev_pool(*case.arguments))
     depth, context = case.depth.to("meta"), case.context.to("meta")
     assert plan.to("meta")(depth, context).shape == (2, 20, 6, 9)
-
-
-def test_inputs_of_another_shape_are_refused():
-    case = random_case()
-    plan = BEVPoolPlan.from_cells(case.cells[:1], case.bev_size)
-    with pytest.raises(ValueError, match="shape"):
-        plan(case.depth, case.context)

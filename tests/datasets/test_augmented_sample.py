@@ -11,7 +11,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 
 from bevdepth_plus.datasets.transforms import BEVAugmentation, ImageAugmentation, LidarDepthMaps
 from bevdepth_plus.geometry.boxes import points_in_boxes
-from bevdepth_plus.geometry.camera import project, unproject
+from bevdepth_plus.geometry.cameras import compose_pixels, project_from_ego, unproject_to_ego
 from bevdepth_plus.geometry.rigid import transform_points
 
 RAW_WIDTH, RAW_HEIGHT = 480, 270
@@ -57,7 +57,7 @@ def test_a_point_is_found_in_image_depth_map_and_box_after_all_augmentation(
     ego_T_cam = torch.from_numpy(camera(yaw))
     intrinsics = torch.tensor([[380.0, 0, 242], [0, 380, 133], [0, 0, 1]], dtype=torch.float64)
     pixel = torch.tensor([[column, row]], dtype=torch.float64)
-    point = unproject(pixel, torch.tensor([distance]).double(), ego_T_cam, intrinsics)
+    point = unproject_to_ego(pixel, torch.tensor([distance]).double(), ego_T_cam, intrinsics)
     box = torch.tensor([[*point[0].tolist(), 4.0, 2.0, 1.6, yaw / 2, 1.0, 2.0]])
     np.random.seed(seed)
     results = {
@@ -74,12 +74,12 @@ def test_a_point_is_found_in_image_depth_map_and_box_after_all_augmentation(
     }
     for transform in (ImageAugmentation(FINAL_DIM), BEVAugmentation(), LidarDepthMaps()):
         results = transform(results)
-    image_aug = torch.from_numpy(results["image_aug"][0, 0])
+    network = compose_pixels(torch.from_numpy(results["image_aug"][0, 0]), intrinsics)
     bev_aug = torch.from_numpy(results["bev_aug"])
 
     in_augmented_ego = transform_points(bev_aug, point)
     back_in_ego = transform_points(torch.linalg.inv(bev_aug), in_augmented_ego)
-    target, depth = project(back_in_ego, ego_T_cam, intrinsics, image_aug)
+    target, depth = project_from_ego(back_in_ego, ego_T_cam, network)
     target = target[0].numpy()
     assume((target > 12).all() and (target < np.array(FINAL_DIM[::-1]) - 12).all())
 
@@ -89,7 +89,7 @@ def test_a_point_is_found_in_image_depth_map_and_box_after_all_augmentation(
     assert depth_map.max() == pytest.approx(distance, rel=1e-5)
     # The frustum point the network lifts from that pixel lies in the middle of the moved box.
     lifted = transform_points(
-        bev_aug, unproject(torch.from_numpy(target)[None], depth, ego_T_cam, intrinsics, image_aug)
+        bev_aug, unproject_to_ego(torch.from_numpy(target)[None], depth, ego_T_cam, network)
     )
     moved = results["ann_info"]["gt_bboxes_3d"]
     np.testing.assert_allclose(lifted[0], moved.gravity_center[0], atol=1e-3)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from bevdepth_plus.datasets.calibration import check_sample
 from bevdepth_plus.errors import DataError
@@ -31,6 +32,20 @@ def millimetre_focal_length(camera):
     camera["cam2img"][0][0] = camera["cam2img"][1][1] = 4.0
 
 
+def turned(camera, axis: str, degrees: float) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    camera["lidar2cam"] = (turn @ camera["lidar2cam"]).tolist()
+
+
+def look_down(camera):
+    turned(camera, "x", 40)
+
+
+def lie_on_its_side(camera):
+    turned(camera, "z", 90)
+
+
 def late(camera):
     camera["timestamp"] = 100.5
 
@@ -53,6 +68,8 @@ def test_a_sound_calibration_passes(infos):
         (halve_intrinsics, "principal point"),
         (stretch, "resized in one direction"),
         (millimetre_focal_length, "field of view"),
+        (look_down, "the horizon is not in the image .row -"),
+        (lie_on_its_side, "lies on its side"),
         (late, r"shot \+0.500 s"),
         (pose_of_another_moment, "differ by"),
         (lambda camera: camera.update(width=800, height=450), "800 x 450 pixels"),
@@ -63,6 +80,12 @@ def test_each_mistake_is_named_with_sample_and_camera(infos, spoil, message):
     problems = check_sample(infos[0], SIZES)
     assert all(problem.startswith("sample a, CAM_FRONT: ") for problem in problems)
     assert any(re.search(message, problem) for problem in problems), problems
+
+
+def test_a_matrix_of_another_shape_is_named(infos):
+    infos[0]["images"]["CAM_BACK"]["cam2img"] = [[100.0, 0], [0, 100.0]]
+    with pytest.raises(DataError, match=r"sample a, CAM_BACK: cam2img must be \(3, 3\)"):
+        check_sample(infos[0], SIZES)
 
 
 def test_a_camera_without_its_matrix_is_named(infos):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from nuscenes.eval.common.utils import quaternion_yaw
 
 from bevdepth_plus.datasets import create_infos
 from bevdepth_plus.datasets.create_infos import create_info_files
+from bevdepth_plus.datasets.ground_truth import num_points
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
 from bevdepth_plus.errors import DataError
@@ -198,9 +201,126 @@ def test_tables_the_devkit_cannot_load_are_named(tables):
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_version_is_named(tmp_path):
-    with pytest.raises(DataError, match="version 'v2' is unknown; expected one of v1.0-mini"):
+def test_an_unknown_version_is_named_with_the_file_that_would_help(tmp_path):
+    with pytest.raises(DataError, match="version 'v2' is unknown; .* v1.0-mini, .*splits.json"):
         create_info_files(tmp_path, "v2", progress=False)
+
+
+def own_version(tables, splits: dict, names: tuple[str, ...] = ("drive a", "drive b", "drive c")):
+    """The tables under another version and scene names, with a splits.json beside them."""
+    for scene, name in zip(tables.rows["scene"], names, strict=True):
+        scene["name"] = name
+    tables.write()
+    folder = tables.root / "v1.0-mini"
+    (folder / "splits.json").write_text(json.dumps(splits))
+    folder.rename(tables.root / "own-1")
+
+
+def test_own_scenes_version_and_splits_are_taken_from_splits_json(tables):
+    own_version(tables, {"train": ["drive a", "drive c"], "night": ["drive b"]})
+    paths = create_info_files(tables.root, "own-1", progress=False)
+    assert [path.stem for path in paths] == [
+        "bevdepth_plus_infos_train", "bevdepth_plus_infos_night",
+    ]  # fmt: skip
+    train, night = (read_info_file(path) for path in paths)
+    assert [info["scene_name"] for info in train["data_list"][::3]] == ["drive a", "drive c"]
+    assert {info["scene_name"] for info in night["data_list"]} == {"drive b"}
+    assert train["metainfo"]["version"] == "own-1"
+
+
+@pytest.mark.parametrize(
+    ("splits", "complaint"),
+    [
+        ({"train": ["drive a", "drive x"]}, "first 'drive x'"),
+        ({"train": ["drive a"], "val": ["drive a"]}, "'drive a' is in train and in val"),
+        ({"../up": ["drive a"]}, "may hold letters"),
+        ({"train": "drive a"}, "must be a list of scene names"),
+        ([], "expected"),
+    ],
+)
+def test_own_splits_that_cannot_be_meant_are_refused(tables, splits, complaint):
+    own_version(tables, splits)
+    with pytest.raises(DataError, match=complaint) as error:
+        create_info_files(tables.root, "own-1", progress=False)
+    assert "splits.json" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_own_categories_are_classes_of_their_own(tables):
+    for category, name in zip(tables.rows["category"], ("van", "tram", "dog"), strict=True):
+        category["name"] = name
+    tables.write()
+    content = read_info_file(create(tables)[0])
+    assert content["metainfo"]["categories"] == {"van": 0, "tram": 1, "dog": 2}
+    labels = [item["bbox_label_3d"] for item in content["data_list"][0]["instances"]]
+    assert labels == [0, 1, 2]
+
+
+def test_annotations_without_point_counts_have_unknown_ones(tables):
+    for row in tables.rows["sample_annotation"]:
+        del row["num_lidar_pts"], row["num_radar_pts"]
+    tables.write()
+    instance = read_info_file(create(tables)[0])["data_list"][0]["instances"][0]
+    assert num_points(instance) == -1 and instance["bbox_3d_isvalid"]
+
+
+def without_lidar(tables) -> None:
+    for name in ("sensor", "calibrated_sensor"):
+        tables.rows[name] = [row for row in tables.rows[name] if row["token"] != "LIDAR_TOP"]
+    tables.rows["sample_data"] = [
+        row for row in tables.rows["sample_data"] if not row["token"].endswith("LIDAR_TOP")
+    ]
+    tables.write()
+
+
+def test_a_vehicle_without_lidar_has_boxes_in_the_ego_frame_of_the_nearest_shot(tables, nusc):
+    truth = nusc.get("sample_annotation", "scene-0061-1-vehicle.car")["translation"]
+    without_lidar(tables)
+    info = read_info_file(create(tables)[0])["data_list"][1]
+    assert info["lidar_points"] == {"lidar_path": None, "lidar2ego": np.eye(4).tolist()}
+    instance, ego2global = info["instances"][0], np.array(info["ego2global"])
+    centre = ego2global @ [*instance["bbox_3d"][:3], 1.0]
+    np.testing.assert_allclose(centre[:3], truth, atol=1e-6)
+    camera = info["images"]["CAM_BACK"]
+    np.testing.assert_allclose(ego2global, camera["ego2global"], atol=1e-9)
+    np.testing.assert_allclose(np.linalg.inv(camera["lidar2cam"]), camera["cam2ego"], atol=1e-9)
+
+
+def test_another_lidar_is_taken_by_its_channel(tables):
+    for name in ("sensor", "calibrated_sensor", "sample_data"):
+        text = json.dumps(tables.rows[name]).replace("LIDAR_TOP", "LIDAR_ROOF")
+        tables.rows[name] = json.loads(text)
+    (tables.root / "samples" / "LIDAR_TOP").rename(tables.root / "samples" / "LIDAR_ROOF")
+    for path in (tables.root / "samples" / "LIDAR_ROOF").iterdir():
+        path.rename(path.with_name(path.name.replace("LIDAR_TOP", "LIDAR_ROOF")))
+    tables.rows["ego_pose"] = json.loads(
+        json.dumps(tables.rows["ego_pose"]).replace("LIDAR_TOP", "LIDAR_ROOF")
+    )
+    tables.write()
+    with pytest.raises(DataError, match="no LiDAR LIDAR_TOP .it has LIDAR_ROOF.*--lidar-channel"):
+        create(tables)
+    info = read_info_file(create(tables, lidar_channel="LIDAR_ROOF")[0])["data_list"][0]
+    assert info["lidar_points"]["lidar_path"] == "scene-0061-0-LIDAR_ROOF.pcd.bin"
+
+
+def test_a_folder_that_may_not_be_written_names_the_option(tables, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(DataError, match="cannot be written .*; choose .* with --out-dir"):
+        create(tables)
+    monkeypatch.undo()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(DataError, match="cannot be written .*; choose .* with --out-dir"):
+        create(tables, out_dir=blocked / "below")
+
+
+def test_a_token_that_leads_nowhere_is_named_with_its_sample(tables):
+    tables.rows["ego_pose"] = [
+        row for row in tables.rows["ego_pose"] if row["token"] != "scene-0061-1-CAM_BACK"
+    ]
+    tables.write()
+    with pytest.raises(DataError, match="sample scene-0061-1: .*scene-0061-1-CAM_BACK") as error:
+        create(tables)
+    assert "\n" not in str(error.value)
 
 
 def test_a_sample_without_lidar_is_named(tables):
@@ -238,3 +358,48 @@ def test_a_version_without_annotations_has_samples_without_objects(tables):
     assert len(infos) == 9
     assert all(info["instances"] == [] and info["bike_racks"] == [] for info in infos)
     assert {info["scene_name"] for info in infos} == {"scene-0077", "scene-0078", "scene-0079"}
+
+
+def add_sweeps(tables, channel: str) -> list[str]:
+    """Two images between the first two key frames of scene-0061; returns their files."""
+    key = next(r for r in tables.rows["sample_data"] if r["token"] == f"scene-0061-1-{channel}")
+    before = next(r for r in tables.rows["sample_data"] if r["token"] == f"scene-0061-0-{channel}")
+    names = []
+    chain = [before]
+    for step in (1, 2):
+        token = f"sweep-{step}-{channel}"
+        names.append(f"sweeps/{channel}/{token}.jpg")
+        path = tables.root / names[-1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        time = before["timestamp"] + step * 100_000
+        pose = next(r for r in tables.rows["ego_pose"] if r["token"] == before["ego_pose_token"])
+        tables.rows["ego_pose"].append({**pose, "token": token, "timestamp": time})
+        row = {**before, "token": token, "ego_pose_token": token, "timestamp": time,
+               "is_key_frame": False, "filename": names[-1]}  # fmt: skip
+        tables.rows["sample_data"].append(row)
+        chain.append(row)
+    chain.append(key)
+    for earlier, later in pairwise(chain):
+        earlier["next"], later["prev"] = later["token"], earlier["token"]
+    tables.write()
+    return names
+
+
+def test_images_between_key_frames_are_listed_newest_first_where_asked_for(tables):
+    names = add_sweeps(tables, "CAM_BACK")
+    assert "sweeps" not in read_info_file(create(tables)[0])["data_list"][1]["images"]["CAM_BACK"]
+    train = read_info_file(create(tables, sweeps=True)[0])["data_list"]
+    sweeps = train[1]["images"]["CAM_BACK"]["sweeps"]
+    assert [sweep["img_path"] for sweep in sweeps] == names[::-1]
+    gaps = [train[1]["images"]["CAM_BACK"]["timestamp"] - sweep["timestamp"] for sweep in sweeps]
+    np.testing.assert_allclose(gaps, [0.3, 0.4], atol=1e-6)
+    assert "sweeps" not in train[0]["images"]["CAM_BACK"]
+    assert "sweeps" not in train[1]["images"]["CAM_FRONT"]
+
+
+def test_missing_images_between_key_frames_are_named(tables):
+    (tables.root / add_sweeps(tables, "CAM_BACK")[0]).unlink()
+    create(tables)
+    with pytest.raises(DataError, match="1 files are missing .*sweeps/CAM_BACK/sweep-1-CAM_BACK"):
+        create(tables, sweeps=True)

@@ -159,7 +159,7 @@ def test_two_reads_of_one_sample_are_equal_and_independent(write_infos, infos):
     first["ann_info"]["gt_bboxes_3d"].tensor[:] = 0
     second = dataset.get_data_info(0)
     assert np.abs(second["ego_T_cam"]).max() > 0
-    assert second["ann_info"]["gt_bboxes_3d"].tensor.abs().max() > 0
+    assert second["ann_info"]["gt_bboxes_3d"].tensor[:, :7].abs().max() > 0
 
 
 def test_the_dataset_survives_pickling_for_worker_processes(write_infos, infos):
@@ -173,7 +173,9 @@ def test_a_class_of_the_config_that_the_file_lacks_is_named(write_infos, infos):
 
 
 def test_a_class_of_the_file_that_the_config_does_not_know_is_named(write_infos, infos):
-    with pytest.raises(DataError, match="infos.pkl has objects of class 'barrier', which") as error:
+    with pytest.raises(
+        DataError, match="infos.pkl: metainfo.categories has class 'barrier'"
+    ) as error:
         make(write_infos(infos), metainfo={"classes": CLASSES[:-1]})
     assert "\n" not in str(error.value)
 
@@ -181,6 +183,39 @@ def test_a_class_of_the_file_that_the_config_does_not_know_is_named(write_infos,
 def test_a_category_marked_as_ignored_may_be_unknown_to_the_config(write_infos, infos, metainfo):
     path = write_infos(infos, categories={**metainfo["categories"], "animal": -1})
     assert len(make(path)) == 3
+
+
+def test_labels_with_gaps_and_an_ignored_class_reach_the_config_by_name(
+    write_infos, infos, metainfo
+):
+    categories = {name: 10 + 3 * label for name, label in metainfo["categories"].items()}
+    categories["trailer"] = -1
+    for info in infos:
+        for instance in info["instances"]:
+            label = instance["bbox_label_3d"]
+            instance["bbox_label_3d"] = 10 + 3 * label if label >= 0 else -1
+    classes = [name for name in CLASSES if name != "trailer"]
+    dataset = make(
+        write_infos(infos, categories=categories), metainfo={"classes": classes}, test_mode=True
+    )
+    labels = dataset.get_data_info(0)["ann_info"]["gt_labels_3d"]
+    assert [classes[label] for label in labels] == ["car", "barrier", "pedestrian"]
+
+
+def test_a_class_that_the_config_ignores_is_left_out(write_infos, infos):
+    metainfo = {"classes": CLASSES[:-1], "ignored_classes": ["barrier"]}
+    dataset = make(write_infos(infos), metainfo=metainfo, test_mode=True)
+    assert dataset.get_data_info(0)["ann_info"]["gt_labels_3d"].tolist() == [0, 7]
+
+
+@pytest.mark.parametrize("count", [{"num_lidar_pts": -1}, {}])
+def test_training_keeps_boxes_with_an_unknown_number_of_points(write_infos, infos, count):
+    for instance in infos[0]["instances"]:
+        del instance["num_lidar_pts"], instance["num_radar_pts"]
+        instance.update(count)
+    assert make(write_infos(infos)).get_data_info(0)["ann_info"]["gt_labels_3d"].tolist() == [
+        0, 9, 7,
+    ]  # fmt: skip
 
 
 def test_a_bad_calibration_stops_at_loading(write_infos, infos):
@@ -195,6 +230,97 @@ def test_an_error_in_a_worker_process_is_still_one_line(write_infos, infos):
     with pytest.raises(DataError) as error:
         next(iter(loader))
     assert str(error.value).startswith("image ") and "\n" not in str(error.value)
+
+
+def test_an_unknown_velocity_stays_unknown_through_all_transforms(
+    write_infos, write_sensor_files, infos
+):
+    write_sensor_files(infos)
+    np.random.seed(0)
+    sample = make(write_infos(infos), pipeline=PIPELINE)[0]["data_samples"]
+    boxes = sample.gt_instances_3d.bboxes_3d.tensor
+    assert boxes[1, 7:].isnan().all() and boxes[0].isfinite().all()
+    assert boxes[:, :7].isfinite().all()
+
+
+def test_the_official_recipe_teaches_an_unknown_velocity_as_zero(write_infos, infos):
+    info = make(write_infos(infos), unknown_velocity="zero").get_data_info(0)
+    velocities = info["ann_info"]["gt_bboxes_3d"].tensor[:, 7:]
+    assert velocities[1].tolist() == [0.0, 0.0] and velocities[0].abs().min() > 0
+    with pytest.raises(ValueError, match="unknown_velocity must be"):
+        make(write_infos(infos), unknown_velocity="guess")
+
+
+@pytest.mark.parametrize("velocity", [[3.0, 1.0, 0.2], (3.0, 1.0), np.array([3.0, 1.0])])
+def test_a_velocity_of_two_or_three_numbers_is_read(write_infos, infos, velocity):
+    infos[0]["instances"][0]["velocity"] = velocity
+    boxes = make(write_infos(infos)).get_data_info(0)["ann_info"]["gt_bboxes_3d"].tensor
+    assert boxes[0, 7:].norm().item() == pytest.approx(10**0.5, rel=1e-3)
+
+
+def test_a_box_of_nine_numbers_brings_its_velocity(write_infos, infos):
+    car = infos[0]["instances"][0]
+    car["bbox_3d"] = [*car["bbox_3d"], *car.pop("velocity")]
+    boxes = make(write_infos(infos)).get_data_info(0)["ann_info"]["gt_bboxes_3d"].tensor
+    assert boxes[0, 7:].norm().item() == pytest.approx(10**0.5, rel=1e-3)
+
+
+def test_a_camera_that_one_sample_lacks_is_out_there_and_said_once(
+    write_infos, write_sensor_files, infos, caplog
+):
+    write_sensor_files(infos)
+    del infos[1]["images"]["CAM_BACK"]
+    dataset = make(write_infos(infos), pipeline=PIPELINE, num_frames=2)
+    assert caplog.text.count("1 of 3 samples lack a camera, first sample b") == 1
+    packed = dataset[2]
+    assert packed["data_samples"].camera_mask.tolist() == [[True, True], [True, False]]
+    alone = dataset[1]
+    assert alone["data_samples"].camera_mask[0].tolist() == [True, False]
+    assert alone["inputs"]["img"][1].sum() == 0 and alone["inputs"]["depth"][1].sum() == 0
+
+
+def test_training_on_samples_without_labels_is_refused(write_infos, infos):
+    del infos[1]["instances"]
+    with pytest.raises(DataError, match="1 of 3 samples have no instances, first sample b"):
+        make(write_infos(infos))
+    assert len(make(write_infos(infos), test_mode=True)) == 3
+
+
+def test_training_on_boxes_that_no_point_hits_is_refused(write_infos, infos):
+    for info in infos:
+        for instance in info["instances"]:
+            instance.update(num_lidar_pts=0, num_radar_pts=0)
+    with pytest.raises(DataError, match="none of 9 objects has 1 LiDAR or radar points") as error:
+        make(write_infos(infos))
+    assert "min_lidar_points=0" in str(error.value) and "\n" not in str(error.value)
+    assert len(make(write_infos(infos), min_lidar_points=0)) == 3
+    assert len(make(write_infos(infos), test_mode=True)) == 3
+
+
+def test_training_on_no_object_of_the_configs_classes_is_refused(write_infos, infos):
+    for info in infos:
+        info["instances"] = [item for item in info["instances"] if item["bbox_label_3d"] == -1]
+    with pytest.raises(DataError, match="none of 3 objects is of a class of the config"):
+        make(write_infos(infos))
+
+
+def test_a_past_frame_that_the_file_lacks_is_counted(write_infos, infos, caplog):
+    dataset = make(write_infos(infos[1:]), num_frames=2)
+    assert "1 of 2 past key frames are not in the file, first a" in caplog.text
+    assert dataset.get_data_info(0)["frame_mask"].tolist() == [True, False]
+
+
+def test_a_data_set_without_lidar_loads_without_depth_labels(
+    write_infos, write_sensor_files, infos
+):
+    write_sensor_files(infos)
+    for info in infos:
+        info["lidar_points"]["lidar_path"] = None
+    without = [t for t in PIPELINE if "Lidar" not in t["type"]]
+    packed = make(write_infos(infos), pipeline=without)[0]
+    assert "depth" not in packed["inputs"] and packed["data_samples"].lidar_path is None
+    with pytest.raises(DataError, match="sample a has no LiDAR sweep"):
+        make(write_infos(infos), pipeline=PIPELINE)[0]
 
 
 def test_zero_frames_are_refused(write_infos, infos):

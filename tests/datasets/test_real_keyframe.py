@@ -12,7 +12,7 @@ import torch
 from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
 from bevdepth_plus.datasets.transforms import LidarDepthMaps, LoadLidarPoints, LoadMultiViewImages
 from bevdepth_plus.geometry.boxes import box_corners, points_in_boxes
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
 from bevdepth_plus.geometry.rigid import transform_points
 
 
@@ -64,10 +64,12 @@ def test_lidar_points_of_a_box_project_into_the_projected_box(sample, boxes, poi
         ego_T_cam = torch.from_numpy(sample["ego_T_cam"][0, camera])
         intrinsics = torch.from_numpy(sample["intrinsics"][0, camera])
         for box, members in zip(boxes, inside, strict=True):
-            corners, corner_depth = project(box_corners(box[None])[0], ego_T_cam, intrinsics)
+            corners, corner_depth = project_from_ego(
+                box_corners(box[None])[0], ego_T_cam, intrinsics
+            )
             if corner_depth.min() < 1 or not members.any():
                 continue
-            pixels, _ = project(points[members], ego_T_cam, intrinsics)
+            pixels, _ = project_from_ego(points[members], ego_T_cam, intrinsics)
             low, high = corners.min(dim=0).values - 1e-6, corners.max(dim=0).values + 1e-6
             assert ((pixels >= low) & (pixels <= high)).all()
             checked += len(pixels)

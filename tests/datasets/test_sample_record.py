@@ -87,16 +87,65 @@ def test_cameras_come_in_the_order_asked_for(infos):
     assert record["cam_names"] == ["CAM_BACK"]
 
 
-def test_velocity_that_the_devkit_does_not_know_is_zero(infos):
+def test_velocity_that_the_devkit_does_not_know_stays_unknown(infos):
     boxes = parse(infos[0])["boxes"]
     assert boxes[0, 7:].tolist() == [3.0, 1.0]
-    assert boxes[1, 7:].tolist() == [0.0, 0.0]
+    assert np.isnan(boxes[1, 7:]).all()
 
 
 def test_a_sample_without_objects_has_no_boxes(infos):
     for empty in ({"instances": []}, {"instances": None}):
         record = parse({**infos[0], **empty})
         assert record["boxes"].shape == (0, 9) and record["labels"].shape == (0,)
+
+
+def test_a_sample_without_objects_is_not_one_without_labels(infos):
+    assert parse({**infos[0], "instances": []})["labelled"]
+    assert not parse({**infos[0], "instances": None})["labelled"]
+    del infos[0]["instances"]
+    assert not parse(infos[0])["labelled"]
+
+
+def test_a_camera_that_a_sample_lacks_is_out_at_that_moment(infos):
+    stand_in = infos[1]["images"].pop("CAM_BACK")
+    records = {
+        i["token"]: parse_sample(i, CAMERAS, LABELS, FOLDERS, "lidar", {"CAM_BACK": stand_in})
+        for i in infos
+    }
+    record = link_frames(records["c"], records, 2)
+    assert record["camera_mask"].tolist() == [[True, True], [True, False]]
+    assert record["img_path"][3] is None and record["img_path"][1] is not None
+    assert np.isfinite(record["ego_T_cam"]).all()
+
+
+def test_a_vehicle_without_lidar_has_no_sweep(infos):
+    infos[0]["lidar_points"] = {"lidar2ego": np.eye(4), "lidar_path": None}
+    assert parse(infos[0])["lidar_path"] is None
+
+
+def test_the_file_says_how_many_numbers_a_point_has(infos):
+    assert parse(infos[0])["num_pts_feats"] == 5
+    infos[0]["lidar_points"]["num_pts_feats"] = 4
+    assert parse(infos[0])["num_pts_feats"] == 4
+    infos[0]["lidar_points"]["num_pts_feats"] = 2
+    with pytest.raises(DataError, match="sample a: lidar_points.num_pts_feats must be .* got 2"):
+        parse(infos[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"scene_token": "other"}, "of scene other, expected scene scene"),
+        ({"timestamp": 50_000.0}, "is -49899.5 s earlier, expected more than 0"),
+        ({"timestamp": 50.0}, "is 50.5 s earlier, .* at most 10 s"),
+        ({"timestamp": 100.5}, "is 0 s earlier"),
+    ],
+)
+def test_a_past_frame_from_another_scene_or_time_is_refused(infos, change, complaint):
+    infos[0].update(change)
+    with pytest.raises(DataError, match=f"sample b: prev names sample a.*{complaint}"):
+        link(infos, "b", 2)
+    link(infos, "b", 1)  # where no past frame is taken, the chain does not matter
 
 
 @pytest.mark.parametrize(
@@ -158,5 +207,7 @@ def test_a_box_that_is_not_finite_is_named(infos):
 
 def test_a_label_without_a_category_is_named(infos):
     infos[0]["instances"][0]["bbox_label_3d"] = 10
-    with pytest.raises(DataError, match="sample a: bbox_label_3d 10 is not in metainfo.categories"):
+    with pytest.raises(
+        DataError, match=r"sample a: instances\[0\]: bbox_label_3d 10 is not in metainfo.categories"
+    ):
         parse(infos[0])

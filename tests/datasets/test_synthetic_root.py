@@ -12,7 +12,7 @@ from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
 from bevdepth_plus.datasets.transforms import LoadLidarPoints, LoadMultiViewImages
 from bevdepth_plus.geometry.boxes import points_in_boxes
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
 from bevdepth_plus.geometry.rigid import transform_points
 
 
@@ -43,7 +43,7 @@ def colours(sample: dict, points: torch.Tensor, frame: int, ego_T_cam: np.ndarra
     """Colour of each point in the front camera's image of a frame, NaN where it is not in it."""
     image = sample["img"][frame * len(sample["cam_names"])]
     intrinsics = torch.from_numpy(sample["intrinsics"][frame, 0])
-    pixels, depth = project(points, torch.from_numpy(ego_T_cam), intrinsics)
+    pixels, depth = project_from_ego(points, torch.from_numpy(ego_T_cam), intrinsics)
     columns, rows = np.floor(pixels.numpy()).astype(int).T
     seen = (depth.numpy() > 1) & (columns >= 0) & (rows >= 0)
     seen &= (columns < image.shape[1]) & (rows < image.shape[0])

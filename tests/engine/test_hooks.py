@@ -26,7 +26,7 @@ def test_finite_losses_go_on():
 def test_a_checkpoint_of_another_shape_is_refused_by_name():
     runner = SimpleNamespace(model=torch.nn.Linear(2, 3))
     other = dict(state_dict=torch.nn.Linear(4, 3).state_dict())
-    with pytest.raises(DataError, match="another model: 1 of its tensors .* first weight"):
+    with pytest.raises(DataError, match=r"another model: 1 of its tensors .* first weight"):
         MatchingCheckpointHook().after_load_checkpoint(runner, other)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from bevdepth_plus.engine.launch import resume_from_last
+from bevdepth_plus.engine.launch import load_config, resume_from_last
 
 
 @pytest.fixture
@@ -47,3 +47,19 @@ def test_a_checkpoint_cut_off_is_passed_over(work_dir):
 
 def test_without_any_checkpoint_the_training_starts(tmp_path):
     assert resumed(tmp_path) is None
+
+
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_determinism_is_asked_for_on_a_cpu_only(tmp_path, monkeypatch, has_gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    (tmp_path / "config.py").write_text("randomness = dict(seed=0)")
+    cfg = load_config(str(tmp_path / "config.py"), None, None)
+    assert cfg.randomness == dict(seed=0, deterministic=not has_gpu)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_determinism_that_a_config_chose_is_kept(tmp_path, chosen):
+    (tmp_path / "config.py").write_text("randomness = dict(seed=0)")
+    options = {"randomness.deterministic": chosen}
+    cfg = load_config(str(tmp_path / "config.py"), None, options)
+    assert cfg.randomness.deterministic is chosen

@@ -9,13 +9,9 @@ from scipy.spatial.transform import Rotation
 from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.evaluation.detection import (
-    detection_config,
-    evaluate_detections,
-    filter_boxes,
-    load_ground_truth,
-    predictions_from_ground_truth,
-)
+from bevdepth_plus.evaluation.boxes import filter_boxes, load_ground_truth
+from bevdepth_plus.evaluation.detection import evaluate_detections, predictions_from_ground_truth
+from bevdepth_plus.evaluation.rules import scoring_rules
 from bevdepth_plus.evaluation.submission import write_submission
 
 
@@ -100,7 +96,7 @@ def test_the_filters_keep_the_boxes_that_the_devkit_keeps(tiny_dataset):
     from nuscenes.eval.detection.data_classes import DetectionBox
 
     nusc = NuScenes("v1.0-mini", str(tiny_dataset.root), verbose=False)
-    config = detection_config("detection_cvpr_2019")
+    config = scoring_rules()
     theirs = add_center_dist(nusc, load_gt(nusc, "mini_val", DetectionBox))
     theirs = filter_eval_boxes(nusc, theirs, config.class_range)
     everything = load_ground_truth(tiny_dataset.infos)
@@ -166,7 +162,7 @@ def test_an_unknown_number_of_points_keeps_the_box(tiny_dataset):
     info = copy.deepcopy(tiny_dataset.infos[0])
     for instance in info["instances"]:
         del instance["num_lidar_pts"], instance["num_radar_pts"]
-    config = detection_config("detection_cvpr_2019", class_range=1000)
+    config = scoring_rules(class_range=1000)
     kept, known = (
         filter_boxes(load_ground_truth([i]), [i], config) for i in (info, tiny_dataset.infos[0])
     )

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bevdepth_plus.evaluation.detection import predictions_from_ground_truth
 from bevdepth_plus.evaluation.submission import (
     CAMERA_ONLY_META,
     check_submission,
+    read_submission,
     tokens_of_infos,
     tokens_of_split,
     write_submission,
@@ -141,6 +143,20 @@ def test_the_tool_accepts_a_valid_file_and_refuses_a_broken_one(
     table_options = ("--dataroot", tiny_dataset.root, "--version", "v1.0-mini")
     checked = run_tool(bad, *table_options, "--split", "mini_val")
     assert checked.returncode == 1 and f"sample {tokens[0]}: missing" in checked.stdout
+
+
+def test_a_zipped_result_file_is_checked_and_other_archives_are_refused(tmp_path):
+    path = tmp_path / "results.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("results.json", json.dumps({"meta": {}, "results": {}}))
+    assert read_submission(path) == {"meta": {}, "results": {}}
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "")
+    with pytest.raises(ValueError, match="must hold one .json file, got results.json, notes.txt"):
+        read_submission(path)
+    path.write_bytes(b"\xff\xfe not text")
+    with pytest.raises(ValueError, match="not JSON"):
+        read_submission(path)
 
 
 def run_tool(*arguments) -> subprocess.CompletedProcess:

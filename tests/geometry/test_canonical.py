@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from bevdepth_plus.geometry.camera import CameraRig
+from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.geometry.canonical import (
+    canonical_cameras,
     canonical_image_matrix,
-    canonical_rig,
     effective_focal,
     from_canonical_depth,
     to_canonical_depth,
@@ -51,7 +51,7 @@ def test_flip_rotation_and_crop_leave_the_focal_length_and_resizing_scales_it(ro
     mirror = torch.tensor([[-1.0 if flip else 1.0, 0, 700], [0, 1, 0], [0, 0, 1]]).double()
     crop = torch.tensor([[1.0, 0, -40], [0, 1, -140], [0, 0, 1]]).double()
     aug = turn @ mirror @ crop @ resize(0.44)
-    focal = effective_focal(camera(1250, 1600, 900, fy=1270), aug)
+    focal = effective_focal(aug @ camera(1250, 1600, 900, fy=1270))
     assert focal.item() == pytest.approx(0.44 * 1260)
 
 
@@ -93,7 +93,7 @@ def test_label_method_same_scene_two_focal_lengths_same_canonical_depth():
     depth_short = street_depth(pixel_rays(short, 64, 32))[None, None]
     depth_long = street_depth(pixel_rays(half @ long, 64, 32))[None, None]
     canonical = to_canonical_depth(depth_short, effective_focal(short)[None], CANONICAL)
-    other = to_canonical_depth(depth_long, effective_focal(long, half)[None], CANONICAL)
+    other = to_canonical_depth(depth_long, effective_focal(half @ long)[None], CANONICAL)
     torch.testing.assert_close(canonical, other)
     assert (canonical.amax() / 30).item() == pytest.approx(CANONICAL / 400)
 
@@ -114,14 +114,14 @@ def test_image_method_counts_what_augmentation_did_to_each_camera():
     intrinsics = torch.stack([camera(1260, 1600, 900), camera(800, 1600, 900)])[None]
     mirror = torch.tensor([[-1.0, 0, 704], [0, 1, 0], [0, 0, 1]]).double()
     aug = torch.stack([resize(0.44), mirror @ resize(0.5)])[None]
-    matrix, size = canonical_image_matrix((704, 256), intrinsics, 500.0, aug)
+    matrix, size = canonical_image_matrix((704, 256), aug @ intrinsics, 500.0)
     assert size.shape == (1, 2, 2)
     torch.testing.assert_close(
-        effective_focal(intrinsics, matrix @ aug), torch.full((1, 2), 500.0).double()
+        effective_focal(matrix @ aug @ intrinsics), torch.full((1, 2), 500.0).double()
     )
     # ... so the label method has nothing left to do.
     depth = torch.full((1, 2, 3, 4), 7.0).double()
-    focal = effective_focal(intrinsics, matrix @ aug)
+    focal = effective_focal(matrix @ aug @ intrinsics)
     torch.testing.assert_close(to_canonical_depth(depth, focal, 500.0), depth)
 
 
@@ -134,16 +134,14 @@ def test_the_inverse_of_the_image_matrix_leads_back_to_the_pixel():
     torch.testing.assert_close(back, intrinsics @ point / point[2])
 
 
-def rig_of(intrinsics: torch.Tensor, aug: torch.Tensor) -> CameraRig:
+def one_camera(intrinsics: torch.Tensor, aug: torch.Tensor) -> Cameras:
     eye = torch.eye(4, dtype=torch.float64)
-    return CameraRig(
-        intrinsics[None, None, None], eye[None, None, None], aug[None, None, None], eye
-    )
+    return Cameras(intrinsics[None, None], eye[None, None], aug[None, None], eye[None])
 
 
 def test_in_canonical_space_rigs_that_differ_in_focal_length_and_resizing_are_one():
-    short = canonical_rig(rig_of(camera(500, 1600, 900), resize(0.44)), CANONICAL)
-    long = canonical_rig(rig_of(camera(1400, 800, 450), resize(0.88)), CANONICAL)
+    short = canonical_cameras(one_camera(camera(500, 1600, 900), resize(0.44)), CANONICAL)
+    long = canonical_cameras(one_camera(camera(1400, 800, 450), resize(0.88)), CANONICAL)
     torch.testing.assert_close(short.intrinsics, long.intrinsics)
     torch.testing.assert_close(short.image_aug, long.image_aug)
     assert short.intrinsics[..., 0, 0].item() == CANONICAL
@@ -152,11 +150,11 @@ def test_in_canonical_space_rigs_that_differ_in_focal_length_and_resizing_are_on
 
 def test_in_canonical_space_pixel_shape_rotation_and_flip_are_still_known():
     turn = torch.tensor([[0.0, 0.5, 3], [-0.5, 0, 7], [0, 0, 1]], dtype=torch.float64)
-    rig = rig_of(camera(900, 1600, 900, fy=1100), turn)
-    found = canonical_rig(rig, CANONICAL)
+    cameras = one_camera(camera(900, 1600, 900, fy=1100), turn)
+    found = canonical_cameras(cameras, CANONICAL)
     assert found.intrinsics[..., 1, 1].item() / found.intrinsics[..., 0, 0].item() == pytest.approx(
         1100 / 900
     )
     expected = torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]], dtype=torch.float64)
-    torch.testing.assert_close(found.image_aug[0, 0, 0], expected)
-    assert rig.intrinsics[0, 0, 0, 0, 0] == 900  # the rig itself stays as it was
+    torch.testing.assert_close(found.image_aug[0, 0], expected)
+    assert cameras.intrinsics[0, 0, 0, 0] == 900  # the cameras themselves stay as they were

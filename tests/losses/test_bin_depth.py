@@ -5,14 +5,9 @@ import math
 import torch
 
 from bevdepth_plus.geometry.depth_bins import DepthBins
-from bevdepth_plus.losses.bin_depth import bin_depth_loss, nearest_depth
+from bevdepth_plus.losses.bin_depth import bin_depth_loss
 
 BINS = DepthBins(2.0, 10.0, 2.0)
-
-
-def test_the_nearest_valid_depth_of_a_cell_wins():
-    depth = torch.tensor([[[0.0, 9.0, 0.0, 0.0], [5.0, 7.0, 0.0, 0.0]]])
-    assert nearest_depth(depth, stride=2).tolist() == [[[5.0, 0.0]]]
 
 
 def test_a_sure_and_right_bin_costs_nothing():

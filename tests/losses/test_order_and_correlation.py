@@ -62,3 +62,30 @@ def test_a_flat_prediction_correlates_with_nothing():
     loss = pearson_depth_loss(flat, depth(1), flat > 0)
     loss.backward()
     assert loss.item() == pytest.approx(1.0, abs=1e-4) and flat.grad.isfinite().all()
+
+
+def test_patches_have_scales_of_their_own():
+    target = depth(0)
+    scale = 1 + torch.arange(2)[:, None] * 3 + torch.arange(2)
+    pred = target * scale.repeat_interleave(8, 0)[:12].repeat_interleave(8, 1)
+    assert pearson_depth_loss(pred, target, target > 0, patch=8).item() == pytest.approx(
+        0, abs=1e-5
+    )
+    assert pearson_depth_loss(pred, target, target > 0) > 0.1
+
+
+def test_patches_at_the_border_are_correlated_over_what_they_have():
+    pred, target = depth(0), depth(1)
+    expected = [
+        1 - torch.corrcoef(torch.stack([p.flatten(), t.flatten()]))[0, 1]
+        for rows in (slice(0, 7), slice(7, 12))
+        for columns in (slice(0, 7), slice(7, 14), slice(14, 16))
+        for p, t in zip(pred[..., rows, columns], target[..., rows, columns], strict=True)
+    ]
+    loss = pearson_depth_loss(pred, target, target > 0, patch=7)
+    torch.testing.assert_close(loss, sum(expected) / len(expected))
+
+
+def test_a_patch_of_one_pixel_is_refused():
+    with pytest.raises(ValueError, match="patch must be 2 pixels or more, got 1"):
+        pearson_depth_loss(depth(0), depth(1), depth(0) > 0, patch=1)

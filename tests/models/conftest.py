@@ -13,7 +13,7 @@ from mmdet3d.utils import register_all_modules
 from mmengine.structures import InstanceData
 
 import bevdepth_plus.plugin  # noqa: F401
-from bevdepth_plus.official_config import model_config
+from bevdepth_plus.official.config import model_config
 
 SMALL = dict(
     context=8,
@@ -41,10 +41,10 @@ def small_config():
 
         config = copy.deepcopy(model_config({**SMALL, "sweeps": frames}))
         config["depth_bins"].pop("plane")
-        config["depth_net"].pop("image_level_norm")
-        config.pop("depth_net_sees_key_rig")
+        config["depth"]["depth_net"].pop("image_level_norm")
+        config["depth"].pop("key_cameras_for_past")
         config["view_transform"] = dict(type="LiftSplat")
-        config["bbox_head"]["classes"] = CLASSES
+        config["heads"]["boxes"]["classes"] = CLASSES
         config["data_preprocessor"] = dict(
             type="MultiViewPreprocessor", mean=(120.0, 120.0, 120.0), std=(60.0, 60.0, 60.0)
         )

@@ -31,7 +31,7 @@ def masked(data: dict, mask: np.ndarray) -> dict:
 
 def head_maps(model, data: dict) -> torch.Tensor:
     with torch.no_grad():
-        tasks = model(**model.data_preprocessor(data), mode="tensor")
+        tasks = model(**model.data_preprocessor(data), mode="tensor")["boxes"]
     return torch.cat([value for (task,) in tasks for value in task.values()], dim=1)
 
 

@@ -6,8 +6,9 @@ import torch
 from mmdet3d.registry import MODELS
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.geometry.camera import CameraRig
-from bevdepth_plus.models.depth_net import NUM_CAMERA_PARAMETERS
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.cameras import CameraRig
+from bevdepth_plus.models.depth.depth_net import NUM_CAMERA_PARAMETERS
 
 
 def losses(model, data):
@@ -53,7 +54,7 @@ def test_the_past_image_changes_the_boxes(small_model, make_batch):
     changed["inputs"]["img"][0][1] = 255 - changed["inputs"]["img"][0][1]
     with torch.no_grad():
         heatmap, other = (
-            model(**model.data_preprocessor(d), mode="tensor")[0][0]["heatmap"]
+            model(**model.data_preprocessor(d), mode="tensor")["boxes"][0][0]["heatmap"]
             for d in (data, changed)
         )
     assert not torch.equal(heatmap, other)
@@ -62,8 +63,8 @@ def test_the_past_image_changes_the_boxes(small_model, make_batch):
 @pytest.mark.parametrize("ground_cue", [False, True])
 def test_the_past_is_seen_as_when_it_was_the_present(small_config, make_batch, ground_cue):
     config = small_config(frames=2)
-    config["ground_cue"] = ground_cue
-    config["depth_net"]["in_channels"] += ground_cue
+    config["depth"]["ground_cue"] = ground_cue
+    config["depth"]["depth_net"].pop("in_channels")
     torch.manual_seed(0)
     model = MODELS.build(config).eval()
     data = model.data_preprocessor(make_batch(cameras=2, frames=2))
@@ -75,8 +76,8 @@ def test_the_past_is_seen_as_when_it_was_the_present(small_config, make_batch, g
     rig = CameraRig.from_metainfo([meta])
     images = data["inputs"]["img"][:, 2:]
     with torch.no_grad():
-        _, then = model.lift_splat(images, rig.frame(0), rig.frame(0))
-        _, now = model.lift_splat(images, rig.frame(1), rig.frame(0))
+        then = model.perceive(images, rig.moment(0))
+        now = model.perceive(images, rig.moment(1), key=rig.moment(0))
     torch.testing.assert_close(now.bins, then.bins, rtol=0, atol=0)
 
 
@@ -101,7 +102,7 @@ def test_predictions_do_not_depend_on_the_other_samples_of_the_batch(small_model
     )
     with torch.no_grad():
         in_pair, by_itself = (
-            model(**model.data_preprocessor(d), mode="tensor")[0][0]["heatmap"][0]
+            model(**model.data_preprocessor(d), mode="tensor")["boxes"][0][0]["heatmap"][0]
             for d in (pair, alone)
         )
     torch.testing.assert_close(in_pair, by_itself)
@@ -109,8 +110,8 @@ def test_predictions_do_not_depend_on_the_other_samples_of_the_batch(small_model
 
 def test_without_camera_awareness_the_parameters_do_not_matter(small_config):
     config = small_config()
-    config["depth_net"]["camera_aware"] = False
-    depth_net = MODELS.build(config).depth_net.eval()
+    config["depth"]["depth_net"]["camera_aware"] = False
+    depth_net = MODELS.build(config).depth.depth_net.eval()
     features = torch.randn(1, 1, 32, 4, 6, generator=torch.Generator().manual_seed(0))
     parameters = torch.zeros(1, 1, NUM_CAMERA_PARAMETERS)
     logits, context = depth_net(features, parameters)
@@ -119,7 +120,7 @@ def test_without_camera_awareness_the_parameters_do_not_matter(small_config):
 
 
 def test_another_focal_length_gives_another_depth(small_model):
-    depth_net = small_model().depth_net.eval()
+    depth_net = small_model().depth.depth_net.eval()
     features = torch.randn(1, 1, 32, 4, 6, generator=torch.Generator().manual_seed(0))
     parameters = torch.zeros(1, 1, NUM_CAMERA_PARAMETERS)
     longer = parameters.clone()
@@ -158,3 +159,26 @@ def test_two_training_steps_are_bit_identical_in_two_runs(small_model, make_batc
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     assert torch.equal(train(), train())
+
+
+def test_past_frames_train_if_asked_to(small_config, make_batch):
+    config = small_config(frames=2)
+    config["temporal"]["past_gradient"] = True
+    torch.manual_seed(0)
+    model = MODELS.build(config).train()
+    batch = model.data_preprocessor(make_batch(cameras=2, frames=2), training=True)
+    images = batch["inputs"]["img"].requires_grad_()
+    sum(model(batch["inputs"], batch["data_samples"], mode="loss").values()).backward()
+    assert images.grad[:, 2:].abs().sum() > 0
+
+
+def test_samples_with_too_few_frames_are_refused(small_model, make_batch):
+    with pytest.raises(DataError, match=r"hold 1 frames, the model uses 2 .*num_frames"):
+        losses(small_model(frames=2), make_batch(frames=1))
+
+
+def test_a_depth_loss_without_labels_says_what_to_do(small_model, make_batch):
+    data = make_batch()
+    data["inputs"].pop("depth")
+    with pytest.raises(DataError, match=r"no depth labels: add LoadLidarPoints"):
+        losses(small_model(), data)

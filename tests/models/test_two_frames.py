@@ -20,9 +20,11 @@ from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
 from bevdepth_plus.datasets.transforms import BEVAugmentation, ImageAugmentation
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
-from bevdepth_plus.geometry.camera import CameraRig
-from bevdepth_plus.models.view_transform import LiftSplat
+from bevdepth_plus.geometry.cameras import CameraRig, Cameras
+from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.models.bev.view_transform import LiftSplat
 
+BINS = DepthBins(2.0, 58.0, 0.5)
 IMAGE_SIZE, STRIDE, CELL, REACH = (64, 160), 2, 0.8, 51.2
 # Farther off, half a feature cell (one pixel of about 120 px focal length) is wider than half a
 # BEV cell.
@@ -38,7 +40,7 @@ PLAIN = [LoadMultiViewImages(), ImageAugmentation(IMAGE_SIZE, training=False)]
 @pytest.fixture(scope="module")
 def view() -> LiftSplat:
     grid = dict(x=(-REACH, REACH, CELL), y=(-REACH, REACH, CELL), z=(-5.0, 3.0, 8.0))
-    bins = dict(start=2.0, stop=58.0, step=0.5)
+    bins = dict(start=BINS.start, stop=BINS.stop, step=BINS.step)
     return LiftSplat(grid=grid, depth_bins=bins, image_size=IMAGE_SIZE, stride=STRIDE)
 
 
@@ -66,22 +68,22 @@ def pixel_and_depth(info: dict, camera: str, position: np.ndarray) -> tuple[np.n
     return pixel[:2] / max(pixel[2], 1e-6), in_camera[2]
 
 
-def peak(view: LiftSplat, rig: CameraRig, cell: np.ndarray, depth: float):
+def peak(view: LiftSplat, camera: Cameras, cell: np.ndarray, depth: float):
     """The BEV cell (y, x) that a feature cell (u, v) sure of its depth fills, or None."""
-    shape = (1, 1, view.depth_bins.num_bins, len(view.v), len(view.u))
+    shape = (1, 1, BINS.num_bins, len(view.frustum.v), len(view.frustum.u))
     one_hot = torch.zeros(shape)
-    one_hot[0, 0, view.depth_bins.index(torch.tensor(depth)), cell[1], cell[0]] = 1.0
-    filled = view(one_hot, torch.ones(1, 1, 1, *shape[3:]), rig)[0, 0].nonzero()
+    one_hot[0, 0, BINS.index(torch.tensor(depth)), cell[1], cell[0]] = 1.0
+    filled = view(one_hot, torch.ones(1, 1, 1, *shape[3:]), camera)[0, 0].nonzero()
     return filled[0].numpy() if len(filled) else None
 
 
-def one_camera(rig: CameraRig, index: int) -> CameraRig:
+def one_camera(cameras: Cameras, index: int) -> Cameras:
     pick = slice(index, index + 1)
-    return CameraRig(
-        rig.intrinsics[:, :, pick],
-        rig.ego_T_cam[:, :, pick],
-        rig.image_aug[:, :, pick],
-        rig.bev_aug,
+    return Cameras(
+        cameras.intrinsics[:, pick],
+        cameras.ego_T_cam[:, pick],
+        cameras.image_aug[:, pick],
+        cameras.bev_aug,
     )
 
 
@@ -93,7 +95,7 @@ def peak_of(view: LiftSplat, sample: dict, rig: CameraRig, frame: int, info: dic
         inside = (pixel >= 0).all() and (pixel < IMAGE_SIZE[::-1]).all()
         if inside and 2 <= depth < FARTHEST:
             cell = (pixel // STRIDE).astype(int)
-            return peak(view, one_camera(rig.frame(frame), index), cell, depth)
+            return peak(view, one_camera(rig.moment(frame), index), cell, depth)
     return None
 
 

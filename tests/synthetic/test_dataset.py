@@ -223,7 +223,7 @@ def test_lidar_points_in_a_box_project_into_it_in_every_camera(nusc: NuScenes) -
         for token in sample["anns"]:
             box = nusc.get_box(token)
             inside = cloud[points_in_box(box, cloud.T)]
-            for data, cam_T_global, k in _cameras(nusc, sample):  # noqa: N806
+            for data, cam_T_global, k in _cameras(nusc, sample):
                 corners = _project(box.corners().T, cam_T_global, k)
                 points = _project(inside, cam_T_global, k)
                 if len(points) == 0 or corners[:, 2].min() < 0.1:
@@ -238,7 +238,7 @@ def test_lidar_points_in_a_box_project_into_it_in_every_camera(nusc: NuScenes) -
 
 def _project(
     points: np.ndarray,
-    cam_T_global: np.ndarray,  # noqa: N803
+    cam_T_global: np.ndarray,
     intrinsics: np.ndarray,
 ) -> np.ndarray:
     """[P, 3] of column, row and depth."""
@@ -297,7 +297,7 @@ def test_dense_depth_equals_lidar_range_where_both_see(depth_root: Path) -> None
     nusc = NuScenes("v1.0-mini", str(depth_root), verbose=False)
     sample = nusc.sample[0]
     cloud = _cloud(nusc, sample)
-    for data, cam_T_global, k in _cameras(nusc, sample):  # noqa: N806
+    for data, cam_T_global, k in _cameras(nusc, sample):
         path = depth_root / "depth" / data["channel"] / Path(data["filename"]).name
         stored = cv2.imread(str(path.with_suffix(".png")), cv2.IMREAD_UNCHANGED)
         assert stored.dtype == np.uint16 and stored.shape == (data["height"], data["width"])

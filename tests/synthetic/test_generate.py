@@ -85,7 +85,7 @@ def test_tables_cut_short_while_writing_do_not_load(
     def fails(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("bevdepth_plus.synthetic.write.os.rename", fails)
+    monkeypatch.setattr("pathlib.Path.rename", fails)
     with pytest.raises(OSError, match="disk full"):
         make_dataset(out, "v1.0-mini", SCENES, SETTINGS)
     assert not (out / "v1.0-mini").exists()

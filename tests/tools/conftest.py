@@ -29,26 +29,21 @@ model = dict(
     grid=dict(x=(-51.2, 51.2, 3.2), y=(-51.2, 51.2, 3.2)),
     depth_bins=dict(step=4.0),
     image_size=image_size,
-    img_backbone=dict(depth=18, base_channels=8, init_cfg=None),
-    img_neck=dict(in_channels=[8, 16, 32, 64], out_channels=[8] * 4),
-    depth_net=dict(in_channels=32, mid_channels=16, context_channels=8),
-    bev_encoder=dict(
-        backbone=dict(in_channels=8, base_channels=8),
-        neck=dict(in_channels=[8, 8, 16, 32], out_channels=[8] * 4),
+    image_encoder=dict(
+        backbone=dict(depth=18, base_channels=8, init_cfg=None), neck=dict(out_channels=[8] * 4)
     ),
-    bbox_head=dict(in_channels=32, share_conv_channel=16),
+    depth=dict(depth_net=dict(mid_channels=16, context_channels=8)),
+    temporal=dict(encoder=dict(backbone=dict(base_channels=8), neck=dict(out_channels=[8] * 4))),
+    heads=dict(boxes=dict(share_conv_channel=16)),
 )
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(final_dim=image_size)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(final_dim=image_size)
+images = dict(augment_images=dict(final_dim=image_size))
 loader = dict(batch_size=1, num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     **loader,
     sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+    dataset=dict(data_root=data_root, pipeline=images),
 )
-val_dataloader = dict(**loader, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+val_dataloader = dict(**loader, dataset=dict(data_root=data_root, pipeline=images))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "bevdepth_plus_infos_val.pkl")
 test_evaluator = val_evaluator

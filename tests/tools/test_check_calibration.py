@@ -10,6 +10,7 @@ def test_a_sound_data_set_passes_and_is_drawn(tiny_config, run_tool, tmp_path):
     done = run_tool("check_calibration.py", infos, "--every", 3, "--overlays", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[0] == "looked at samples: 1, problems: 0"
+    assert done.stdout.splitlines()[1].startswith("CAM_FRONT: horizon at row ")
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 

@@ -11,7 +11,7 @@ from mmdet3d.utils import register_all_modules
 from mmengine.config import Config
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.official_models import official_confs
+from bevdepth_plus.official.models import official_confs
 
 TOOL = "convert_bevdepth_checkpoint.py"
 
@@ -56,11 +56,11 @@ def test_an_official_checkpoint_becomes_ours_with_its_config(golden, confs, run_
     checkpoint = torch.load(tmp_path / "ours" / "small.pth", weights_only=True)
     model.load_state_dict(checkpoint["state_dict"], strict=True)
     assert torch.equal(
-        model.bbox_head.shared_conv.conv.weight, weights["head.shared_conv.conv.weight"]
+        model.heads["boxes"].shared_conv.conv.weight, weights["head.shared_conv.conv.weight"]
     )
     assert model.data_preprocessor.to_rgb is False
     pipeline = config.test_dataloader.dataset.pipeline
-    assert tuple(pipeline[1].final_dim) == (128, 352)
+    assert tuple(pipeline.augment_images.final_dim) == (128, 352)
     assert config.val_dataloader.dataset.num_frames == 1
 
 

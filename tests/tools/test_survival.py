@@ -29,7 +29,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type="DefaultSampler", shuffle=True),
     dataset=dict(
         _delete_=True,
-        type="CBGSDataset",
+        type="BEVCBGSDataset",
         dataset=dict(_base_.train_dataloader.dataset, ann_file="all_classes.pkl"),
     ),
 )

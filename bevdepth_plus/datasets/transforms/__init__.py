@@ -7,6 +7,8 @@ from bevdepth_plus.datasets.transforms.drop_cameras import DropCameras
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
+from bevdepth_plus.datasets.transforms.map_layers import LoadMapLayers
+from bevdepth_plus.datasets.transforms.optical_flow import LoadOpticalFlow
 from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "LidarDepthMaps",
     "LoadDenseDepth",
     "LoadLidarPoints",
+    "LoadMapLayers",
     "LoadMultiViewImages",
+    "LoadOpticalFlow",
     "PackBEVInputs",
 ]

@@ -9,6 +9,7 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from bevdepth_plus.geometry.boxes import transform_boxes
+from bevdepth_plus.mmdet3d_boxes import from_mmdet3d, to_mmdet3d
 
 
 def bev_matrix(
@@ -34,9 +35,7 @@ def move_boxes(
     matrix: np.ndarray,  # [4, 4], rotation about z, uniform scale, mirrors
 ) -> LiDARInstance3DBoxes:
     """Boxes (nine numbers each) in the frame that ``matrix`` leads to; a new object."""
-    by_gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1)
-    moved = transform_boxes(by_gravity, torch.from_numpy(matrix))
-    return LiDARInstance3DBoxes(moved, box_dim=boxes.tensor.shape[1], origin=(0.5, 0.5, 0.5))
+    return to_mmdet3d(transform_boxes(from_mmdet3d(boxes), torch.from_numpy(matrix)))
 
 
 @TRANSFORMS.register_module()

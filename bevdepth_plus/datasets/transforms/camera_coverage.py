@@ -8,10 +8,11 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from bevdepth_plus.datasets.transforms.lidar_depth import within
 from bevdepth_plus.geometry.boxes import box_corners
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
+from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 from bevdepth_plus.geometry.rigid import transform_points
+from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
 
 @TRANSFORMS.register_module()
@@ -38,8 +39,8 @@ class DropUncoveredBoxes(BaseTransform):
         boxes = ann_info["gt_bboxes_3d"]
         points = boxes.gravity_center[:, None].double()  # [M, P, 3], augmented ego
         if self.keep == "part":
-            by_gravity = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1).double()
-            points = torch.cat([points, box_corners(by_gravity)], dim=1)
+            corners = box_corners(from_mmdet3d(boxes).double())
+            points = torch.cat([points, corners], dim=1)
         covered = covered_points(points.flatten(0, 1), results)
         stay = covered.reshape(len(boxes), points.shape[1]).any(axis=1)
         ann_info["gt_bboxes_3d"] = boxes[torch.from_numpy(stay)]
@@ -56,19 +57,18 @@ def covered_points(
 ) -> np.ndarray:
     """Which points lie in the network's image of a working key camera, bool ``[P]``."""
     in_ego = transform_points(torch.linalg.inv(torch.from_numpy(results["bev_aug"])), points)
-    raw_pixels, depth = project(
+    raw_pixels, depth = project_from_ego(
         in_ego[None],
         torch.from_numpy(results["ego_T_cam"][0]),
         torch.from_numpy(results["intrinsics"][0]),
-    )
-    covered = np.zeros(len(points), dtype=bool)
+    )  # [N, P, 2] and [N, P]
+    covered = torch.zeros(len(points), dtype=torch.bool)
     for camera in np.flatnonzero(results["camera_mask"][0]):
-        raw = raw_pixels[camera].numpy()
-        image_aug = results["image_aug"][0, camera]
-        pixels = raw @ image_aug[:2, :2].T + image_aug[:2, 2]
+        raw = raw_pixels[camera]
+        pixels = transform_pixels(torch.from_numpy(results["image_aug"][0, camera]), raw)
         covered |= (
-            (depth[camera].numpy() > 0)
-            & within(raw, results["raw_shape"][camera])  # black borders show nothing
-            & within(pixels, results["img"][camera].shape[:2])
+            (depth[camera] > 0)
+            & in_image(raw, results["raw_shape"][camera])  # black borders show nothing
+            & in_image(pixels, results["img"][camera].shape[:2])
         )
-    return covered
+    return covered.numpy()

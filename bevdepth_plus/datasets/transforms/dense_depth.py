@@ -9,7 +9,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from bevdepth_plus.datasets.transforms.load_images import read_bytes
+from bevdepth_plus.datasets.image_files import decode, read_bytes
 from bevdepth_plus.errors import DataError
 
 
@@ -23,11 +23,7 @@ def read_depth(path: str, unit: float) -> np.ndarray:
         DataError: If the file is missing, truncated, or no picture of one 16-bit channel.
     """
     content = read_bytes(path, "depth picture")
-    steps = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if steps is None:
-        raise DataError(
-            f"depth picture {path} cannot be decoded ({content.size} bytes); fetch it again"
-        )
+    steps = decode(content, cv2.IMREAD_UNCHANGED, path, "depth picture")
     if steps.dtype != np.uint16 or steps.ndim != 2:
         raise DataError(
             f"depth picture {path} must have one channel of 16 bits, got shape {steps.shape} of "
@@ -83,6 +79,9 @@ class LoadDenseDepth(BaseTransform):
         return f"{type(self).__name__}(folder={self.folder!r}, unit={self.unit})"
 
     def _map(self, results: dict, camera: int) -> np.ndarray:
+        size = results["img"][camera].shape[:2]
+        if results["img_path"][camera] is None:  # a camera that is out
+            return np.zeros(size, dtype=np.float32)
         path = self._path(results["img_path"][camera])
         depth = read_depth(path, self.unit)
         if depth.shape != tuple(results["raw_shape"][camera]):
@@ -90,7 +89,6 @@ class LoadDenseDepth(BaseTransform):
                 f"depth picture {path} is {depth.shape}, its image {results['raw_shape'][camera]} "
                 "pixels high and wide; both must have one size"
             )
-        size = results["img"][camera].shape[:2]
         return warp_nearest(depth, results["image_aug"][0, camera], size)
 
     def _path(self, image: str) -> str:

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+
+from bevdepth_plus.geometry.horizon import horizon_row
+
+# Where the horizon may lie in the network's image, as shares of its height from the top. BEVDepth's
+# crop has it at 0.27 to 0.30 in nuScenes' six cameras.
+HORIZON_BAND = (0.2, 0.4)
 
 
 @dataclass(frozen=True)
@@ -89,9 +96,15 @@ class ImageAugmentation(BaseTransform):
         rot: Range of the rotation, degrees.
         flip: Mirror left and right with probability 1/2.
         bot_pct: Range of the share of the resized image cut off at the bottom.
+        crop: Which rows stay. ``"horizon"``: the bottom ones, unless the horizon would lie outside
+            ``HORIZON_BAND`` of the test image; then the crop moves up by what is missing, and by as
+            much of the street in training. nuScenes' own cameras have it inside, so for them the
+            crop is the public recipe's to the pixel. ``"bottom"``: always the bottom rows, as in
+            the public code; a portrait or 4:3 camera then sees the road right before the car alone.
         canonical_focal: Every camera is resized to this focal length in pixels instead of to fit,
             and cropped about its principal point (Metric3D's canonical camera by images; ``scale``
-            is relative to it, ``bot_pct`` does not apply). What is missing is black.
+            is relative to it, ``bot_pct`` does not apply), moved up or down as far as ``crop``
+            asks. What is missing is black.
         principal_point: Where the principal point of a canonical image lies, as shares of the final
             width and height. The default keeps the horizon where BEVDepth's crop of nuScenes
             images has it.
@@ -105,6 +118,7 @@ class ImageAugmentation(BaseTransform):
         rot: tuple[float, float] = (-5.4, 5.4),
         flip: bool = True,
         bot_pct: tuple[float, float] = (0.0, 0.0),
+        crop: str = "horizon",
         canonical_focal: float | None = None,
         principal_point: tuple[float, float] = (0.5, 0.3),
         training: bool = True,
@@ -113,11 +127,14 @@ class ImageAugmentation(BaseTransform):
             raise ValueError(f"final_dim must be (height, width) in pixels, got {final_dim}")
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale must be a range of positive factors, got {scale}")
+        if crop not in ("horizon", "bottom"):
+            raise ValueError(f"crop must be 'horizon' or 'bottom', got {crop!r}")
         self.final_dim = tuple(final_dim)
         self.scale = tuple(scale)
         self.rot = tuple(rot)
         self.flip = flip
         self.bot_pct = tuple(bot_pct)
+        self.crop = crop
         self.canonical_focal = canonical_focal
         self.principal_point = tuple(principal_point)
         self.training = training
@@ -126,8 +143,10 @@ class ImageAugmentation(BaseTransform):
         num_cameras = results["image_aug"].shape[1]
         final_size = (self.final_dim[1], self.final_dim[0])
         params = [
-            self.draw(key.shape[1], key.shape[0], results["intrinsics"][0, camera])
-            for camera, key in enumerate(results["img"][:num_cameras])
+            self.draw(key.shape[1], key.shape[0], results["intrinsics"][0, camera], horizon)
+            for camera, (key, horizon) in enumerate(
+                zip(results["img"][:num_cameras], self._horizons(results), strict=True)
+            )
         ]
         augmented = [
             augment_image(image, params[index % num_cameras], final_size)
@@ -140,33 +159,70 @@ class ImageAugmentation(BaseTransform):
             "image_aug": matrices.reshape(results["image_aug"].shape) @ results["image_aug"],
         }
 
-    def draw(self, width: int, height: int, intrinsics: np.ndarray) -> ImageAugmentationParams:
-        """Parameters for one camera by its image size and ``[3, 3]`` matrix; random in training."""
+    def draw(
+        self,
+        width: int,
+        height: int,
+        intrinsics: np.ndarray,  # [3, 3]
+        horizon: float = np.nan,  # its row in the image's middle, pixels; NaN: not known
+    ) -> ImageAugmentationParams:
+        """Parameters for one camera; random in training."""
         scale, cut, rotation, flip = 1.0, sum(self.bot_pct) / 2, 0.0, False
         if self.training:
             scale = np.random.uniform(*self.scale)
             cut = np.random.uniform(*self.bot_pct)
             rotation = np.deg2rad(np.random.uniform(*self.rot))
             flip = self.flip and bool(np.random.randint(2))
-        scale *= self._resize(width, height, intrinsics)
+        fit = self._resize(width, height, intrinsics)
+        scale *= fit
         resized = (max(1, round(width * scale)), max(1, round(height * scale)))
         if self.canonical_focal is None:
-            crop = self._crop(resized, cut)
+            left, top = self._left(resized[0]), self._bottom_top(resized[1], cut)
         else:
-            crop = self._crop_about(intrinsics[:2, 2] * scale)
-        return ImageAugmentationParams(resized, crop, flip, float(rotation))
+            left, top = self._about(intrinsics[:2, 2] * scale)
+        top -= round(self._raise(height, intrinsics, horizon, fit) * scale)
+        return ImageAugmentationParams(resized, (left, top), flip, float(rotation))
 
     def _resize(self, width: int, height: int, intrinsics: np.ndarray) -> float:
         if self.canonical_focal is not None:
             return self.canonical_focal / ((intrinsics[0, 0] + intrinsics[1, 1]) / 2)
         return max(self.final_dim[0] / height, self.final_dim[1] / width)
 
-    def _crop(self, resized: tuple[int, int], cut: float) -> tuple[int, int]:
-        spare = max(0, resized[0] - self.final_dim[1])
-        left = int(np.random.uniform(0, spare)) if self.training else spare // 2
-        return left, int((1 - cut) * resized[1]) - self.final_dim[0]
+    def _left(self, resized_width: int) -> int:
+        spare = max(0, resized_width - self.final_dim[1])
+        return int(np.random.uniform(0, spare)) if self.training else spare // 2
 
-    def _crop_about(self, principal_point: np.ndarray) -> tuple[int, int]:
+    def _bottom_top(self, resized_height: int, cut: float) -> int:
+        return int((1 - cut) * resized_height) - self.final_dim[0]
+
+    def _raise(self, height: int, intrinsics: np.ndarray, horizon: float, fit: float) -> float:
+        """How far the crop moves up so that the test image shows the horizon, raw pixels."""
+        if self.crop == "bottom" or np.isnan(horizon):
+            return 0.0
+        if self.canonical_focal is None:
+            top = self._bottom_top(max(1, round(height * fit)), sum(self.bot_pct) / 2)
+            least, most = 0, max(0, top)  # the crop stays within the image
+        else:
+            top = self._about(intrinsics[:2, 2] * fit)[1]
+            least, most = -np.inf, np.inf
+        row = horizon * fit - top
+        wanted = np.clip(row, *np.multiply(HORIZON_BAND, self.final_dim[0]))
+        return float(np.clip(wanted - row, least, most)) / fit
+
+    def _horizons(self, results: dict) -> list[float]:
+        """The horizon's row in each camera's image of the key frame, raw pixels."""
+        num_cameras = results["image_aug"].shape[1]
+        if self.crop == "bottom":
+            return [np.nan] * num_cameras
+        widths = [image.shape[1] for image in results["img"][:num_cameras]]
+        rows = horizon_row(
+            torch.from_numpy(results["intrinsics"][0]),
+            torch.from_numpy(results["ego_T_cam"][0]),
+            torch.tensor(widths, dtype=torch.float64) / 2,
+        )
+        return rows.tolist()
+
+    def _about(self, principal_point: np.ndarray) -> tuple[int, int]:
         place = np.multiply(self.principal_point, self.final_dim[::-1])
         left, top = np.round(principal_point - place).astype(int).tolist()
         return left, top
@@ -174,7 +230,7 @@ class ImageAugmentation(BaseTransform):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(final_dim={self.final_dim}, scale={self.scale}, "
-            f"rot={self.rot}, flip={self.flip}, bot_pct={self.bot_pct}, "
+            f"rot={self.rot}, flip={self.flip}, bot_pct={self.bot_pct}, crop={self.crop!r}, "
             f"canonical_focal={self.canonical_focal}, principal_point={self.principal_point}, "
             f"training={self.training})"
         )

@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-from os import path as osp
-
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+from torch import Tensor
 
+from bevdepth_plus.datasets.sweeps import read_points
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.geometry.camera import project
+from bevdepth_plus.geometry.cameras import project_from_ego
+from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 from bevdepth_plus.geometry.rigid import transform_points
-
-
-def read_points(path: str, num_features: int) -> np.ndarray:
-    """Reads a sweep of little-endian float32 numbers.
-
-    Returns:
-        [P, num_features] float32; the first three are x, y, z in the LiDAR frame, metres.
-
-    Raises:
-        DataError: If the file is missing, empty, cut inside a point, or a coordinate is not finite.
-    """
-    if not osp.isfile(path):
-        raise DataError(
-            f"LiDAR file {path} does not exist; check data_root and data_prefix, or fetch it again"
-        )
-    size = osp.getsize(path)
-    if size == 0 or size % (4 * num_features):
-        raise DataError(
-            f"LiDAR file {path} is truncated: {size} bytes are not a whole number of points of "
-            f"{num_features} float32; fetch it again or set num_features"
-        )
-    points = np.fromfile(path, dtype="<f4").reshape(-1, num_features)
-    if not np.isfinite(points[:, :3]).all():
-        count = int((~np.isfinite(points[:, :3]).all(axis=1)).sum())
-        raise DataError(
-            f"LiDAR file {path} has {count} points that are not finite; fetch it again or remove "
-            "them"
-        )
-    return points
-
-
-def nearest_depth_map(
-    pixels: np.ndarray,  # [P, 2], (column, row) with centres at integer + 0.5
-    depth: np.ndarray,  # [P], metres
-    size: tuple[int, int],  # height, width
-) -> np.ndarray:
-    """Writes points into an image; where several meet in one pixel the nearest wins.
-
-    Returns:
-        [H, W] float32, metres, 0 where there is no point.
-    """
-    inside = within(pixels, size)
-    columns, rows = np.floor(pixels[inside]).astype(np.int64).T
-    image = np.full(size, np.inf, dtype=np.float32)
-    np.minimum.at(image, (rows, columns), depth[inside].astype(np.float32))
-    image[np.isinf(image)] = 0
-    return image
-
-
-def within(
-    pixels: np.ndarray,  # [P, 2], (column, row)
-    size: tuple[int, int],  # height, width
-) -> np.ndarray:
-    """Which points lie in an image, bool [P]."""
-    return ((pixels >= 0) & (pixels < [size[1], size[0]])).all(axis=1)
+from bevdepth_plus.geometry.z_buffer import nearest_depth_map
 
 
 @TRANSFORMS.register_module()
@@ -74,17 +21,31 @@ class LoadLidarPoints(BaseTransform):
     """Loads the key frame's sweep: ``lidar_path`` -> ``points`` [P, num_features], LiDAR frame.
 
     Args:
-        num_features: float32 numbers a point; nuScenes has x, y, z, intensity, ring.
+        num_features: float32 numbers a point. Default: what the info file says
+            (``lidar_points.num_pts_feats``), or five as in nuScenes.
+        drop_not_finite: Leave out points without finite coordinates, with which some drivers fill
+            up a sweep, instead of refusing the file.
     """
 
-    def __init__(self, num_features: int = 5) -> None:
+    def __init__(self, num_features: int | None = None, drop_not_finite: bool = False) -> None:
         self.num_features = num_features
+        self.drop_not_finite = drop_not_finite
 
     def transform(self, results: dict) -> dict:
-        return {**results, "points": read_points(results["lidar_path"], self.num_features)}
+        path = results["lidar_path"]
+        if path is None:
+            raise DataError(
+                f"sample {results['token']} has no LiDAR sweep; leave LoadLidarPoints and "
+                "LidarDepthMaps out of the pipeline and the depth loss out of the model"
+            )
+        num_features = self.num_features or results["num_pts_feats"]
+        return {**results, "points": read_points(path, num_features, self.drop_not_finite)}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_features={self.num_features})"
+        return (
+            f"{type(self).__name__}(num_features={self.num_features}, "
+            f"drop_not_finite={self.drop_not_finite})"
+        )
 
 
 @TRANSFORMS.register_module()
@@ -105,13 +66,13 @@ class LidarDepthMaps(BaseTransform):
     def transform(self, results: dict) -> dict:
         points = torch.from_numpy(results["points"][:, :3].astype(np.float64))
         in_ego = transform_points(torch.from_numpy(results["lidar2ego"]), points)
-        raw_pixels, depth = project(
+        raw_pixels, depth = project_from_ego(
             in_ego[None],
             torch.from_numpy(results["ego_T_cam"][0]),
             torch.from_numpy(results["intrinsics"][0]),
-        )
+        )  # [N, P, 2] and [N, P]
         maps = [
-            self._depth_map(raw_pixels[camera].numpy(), depth[camera].numpy(), results, camera)
+            self._depth_map(raw_pixels[camera], depth[camera], results, camera)
             for camera in range(len(results["cam_names"]))
         ]
         return {**results, "depth_maps": np.stack(maps)}
@@ -120,9 +81,10 @@ class LidarDepthMaps(BaseTransform):
         return f"{type(self).__name__}(min_depth={self.min_depth})"
 
     def _depth_map(
-        self, raw_pixels: np.ndarray, depth: np.ndarray, results: dict, camera: int
+        self, raw_pixels: Tensor, depth: Tensor, results: dict, camera: int
     ) -> np.ndarray:
-        seen = (depth >= self.min_depth) & within(raw_pixels, results["raw_shape"][camera])
-        image_aug = results["image_aug"][0, camera]
-        pixels = raw_pixels[seen] @ image_aug[:2, :2].T + image_aug[:2, 2]
-        return nearest_depth_map(pixels, depth[seen], results["img"][camera].shape[:2])
+        shown = (depth >= self.min_depth) & in_image(raw_pixels, results["raw_shape"][camera])
+        image_aug = torch.from_numpy(results["image_aug"][0, camera])
+        pixels = transform_pixels(image_aug, raw_pixels[shown])
+        size = results["img"][camera].shape[:2]
+        return nearest_depth_map(pixels, depth[shown], size).numpy()

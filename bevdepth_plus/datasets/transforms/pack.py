@@ -11,6 +11,8 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.structures import InstanceData
 
+from bevdepth_plus.datasets.correspondence_checks import Reason
+
 META_KEYS = (
     "token",
     "sample_idx",
@@ -38,9 +40,12 @@ class PackBEVInputs(BaseTransform):
     """Packs what the model and the evaluation need.
 
     ``inputs``: ``img`` uint8 [S * N, 3, H, W], frame-major, BGR; ``depth`` float32 [N, H, W] if
-    there are depth maps, 0 for cameras that are out. ``data_samples``: a ``Det3DDataSample`` with
-    ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``) and the meta keys;
-    its ``img_path`` names the key frame's N images.
+    there are depth maps, 0 for cameras that are out; ``correspondence`` float32 [S - 1, N, 2, h, w]
+    and ``correspondence_valid`` bool [S - 1, N, h, w] if there is optical flow (see
+    ``LoadOpticalFlow``), False for cameras that are out. ``data_samples``: a ``Det3DDataSample``
+    with ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``), ``gt_map``
+    uint8 [L, Y, X] if there are map layers, and the meta keys; its ``img_path`` names the key
+    frame's N images.
 
     Args:
         meta_keys: What goes into the sample's metainfo.
@@ -61,6 +66,9 @@ class PackBEVInputs(BaseTransform):
         if "depth_maps" in results:
             works = results["camera_mask"][0, :, None, None]
             inputs["depth"] = torch.from_numpy(results["depth_maps"] * works)
+        if "correspondence" in results:
+            inputs["correspondence"] = torch.from_numpy(results["correspondence"])
+            inputs["correspondence_valid"] = torch.from_numpy(_kept(results))
         return {"inputs": inputs, "data_samples": self._data_sample(results)}
 
     def __repr__(self) -> str:
@@ -76,4 +84,12 @@ class PackBEVInputs(BaseTransform):
             bboxes_3d=ann_info["gt_bboxes_3d"],
             labels_3d=torch.from_numpy(ann_info["gt_labels_3d"]),
         )
+        if "map_layers" in results:
+            sample.gt_map = torch.from_numpy(results["map_layers"])  # [L, Y, X]
         return sample
+
+
+def _kept(results: dict) -> np.ndarray:
+    """Correspondences of cameras that work at both moments, bool ``[S - 1, N, h, w]``."""
+    works = results["camera_mask"][1:] & results["camera_mask"][:-1]
+    return (results["correspondence_reason"] == Reason.KEPT) & works[..., None, None]

@@ -32,13 +32,12 @@ ImageRuns find_runs_of_image(const int32_t* cells, int64_t bins, int64_t height,
   return found;
 }
 
-// The group that a cell belongs to, and the cell's place in it.
-struct GroupAndPlace {
-  int32_t group, place;
+// The tile that a cell belongs to, and the cell's place in it.
+struct TileAndPlace {
+  int32_t tile, place;
 };
 
-GroupAndPlace find_group(int32_t cell, int32_t bev_x, int32_t tiles_x, GroupBy group_by) {
-  if (group_by == GroupBy::kCell) return {cell, 0};
+TileAndPlace find_tile(int32_t cell, int32_t bev_x, int32_t tiles_x) {
   const int32_t y = cell / bev_x, x = cell - y * bev_x;
   constexpr int32_t tile_y = kTileY, tile_x = kTileX;
   return {y / tile_y * tiles_x + x / tile_x, y % tile_y * tile_x + x % tile_x};
@@ -64,33 +63,33 @@ std::vector<ImageRuns> find_runs(const Tensor& cells, int64_t grid) {
   return images;
 }
 
-// A counting sort: every image counts its runs of each group, and so knows where they go.
-RunList sorted_runs(const std::vector<ImageRuns>& images, const Tensor& cells, int64_t bev_y,
-                    int64_t bev_x, GroupBy group_by) {
+// A counting sort: every image counts its runs of each tile, and so knows where they go.
+RunList runs_by_tile(const std::vector<ImageRuns>& images, const Tensor& cells, int64_t bev_y,
+                     int64_t bev_x) {
   const int64_t items = cells.size(0), cameras = cells.size(1);
-  const int64_t groups = group_by == GroupBy::kCell ? bev_y * bev_x : tiles_of(bev_y, bev_x);
+  const int64_t tiles = tiles_of(bev_y, bev_x);
   const int32_t tiles_x = static_cast<int32_t>(tiles_along(bev_x, kTileX));
-  std::vector<std::vector<GroupAndPlace>> where(images.size());
+  std::vector<std::vector<TileAndPlace>> where(images.size());
   std::vector<std::vector<int32_t>> next(images.size());
   share(static_cast<int64_t>(images.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      next[i].assign(groups, 0);
+      next[i].assign(tiles, 0);
       for (const Run& run : images[i].runs) {
-        where[i].push_back(find_group(run.cell, static_cast<int32_t>(bev_x), tiles_x, group_by));
-        ++next[i][where[i].back().group];
+        where[i].push_back(find_tile(run.cell, static_cast<int32_t>(bev_x), tiles_x));
+        ++next[i][where[i].back().tile];
       }
     }
   });
 
-  RunList list{at::empty({items * groups + 1}, cells.options()), {}};
+  RunList list{at::empty({items * tiles + 1}, cells.options()), {}};
   int32_t* offset = list.offsets.data_ptr<int32_t>();
   int32_t total = 0;
   for (int64_t b = 0; b < items; ++b)
-    for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t tile = 0; tile < tiles; ++tile) {
       *offset++ = total;
       for (int64_t i = b * cameras; i < (b + 1) * cameras; ++i) {
-        const int32_t count = next[i][group];
-        next[i][group] = total;
+        const int32_t count = next[i][tile];
+        next[i][tile] = total;
         total += count;
       }
     }
@@ -101,7 +100,7 @@ RunList sorted_runs(const std::vector<ImageRuns>& images, const Tensor& cells, i
   share(static_cast<int64_t>(images.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i)
       for (size_t r = 0; r < where[i].size(); ++r) {
-        Run& run = sorted[next[i][where[i][r].group]++];
+        Run& run = sorted[next[i][where[i][r].tile]++];
         run = images[i].runs[r];
         run.cell = where[i][r].place;
       }
@@ -126,13 +125,12 @@ RunList column_runs(const std::vector<ImageRuns>& images, const Tensor& cells) {
   return list;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> bev_pool_plan(const Tensor& cells_in, int64_t bev_y,
-                                                         int64_t bev_x, bool by_cell) {
+Plan bev_pool_plan(const Tensor& cells_in, int64_t bev_y, int64_t bev_x, bool for_gpu) {
   check_cells(cells_in, bev_y, bev_x);
   const Tensor cells = cells_in.contiguous();
   const std::vector<ImageRuns> images = find_runs(cells, bev_y * bev_x);
-  const RunList forward =
-      sorted_runs(images, cells, bev_y, bev_x, by_cell ? GroupBy::kCell : GroupBy::kTile);
+  if (for_gpu) return gpu_plan(images, cells, bev_y * bev_x);
+  const RunList forward = runs_by_tile(images, cells, bev_y, bev_x);
   const RunList backward = column_runs(images, cells);
   return {forward.offsets, forward.runs, backward.offsets, backward.runs};
 }

@@ -28,19 +28,21 @@ struct RunList {
   const Run* run() const { return reinterpret_cast<const Run*>(runs.const_data_ptr<int32_t>()); }
 };
 
-enum class GroupBy { kTile, kCell };
-
-// The runs of each tile (or cell) behind each other, within it in the order in which they are given.
-RunList sorted_runs(const std::vector<ImageRuns>& images, const at::Tensor& cells, int64_t bev_y,
-                    int64_t bev_x, GroupBy group_by);
+// The runs of each tile behind each other, within it in the order in which they are given.
+RunList runs_by_tile(const std::vector<ImageRuns>& images, const at::Tensor& cells, int64_t bev_y,
+                     int64_t bev_x);
 RunList column_runs(const std::vector<ImageRuns>& images, const at::Tensor& cells);
 
 int64_t tiles_of(int64_t bev_y, int64_t bev_x);
 
-// The operator: offsets and runs of the forward, by cell for CUDA; of the columns for the backward.
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bev_pool_plan(const at::Tensor& cells,
-                                                                         int64_t bev_y,
-                                                                         int64_t bev_x,
-                                                                         bool by_cell);
+// Offsets and runs of the forward, offsets and runs of the columns. For the CPU the forward's are
+// by tiles. For a GPU they are by cells, `offsets` is [B * grid + 1]; the columns' are by columns
+// and row tiles, and a run's `cell` there is its place in the order of cells.
+using Plan = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+
+Plan gpu_plan(const std::vector<ImageRuns>& images, const at::Tensor& cells, int64_t grid);
+
+// The operator.
+Plan bev_pool_plan(const at::Tensor& cells, int64_t bev_y, int64_t bev_x, bool for_gpu);
 
 }  // namespace bevpool

@@ -144,7 +144,7 @@ Tensor bev_pool_cpu(const Tensor& depth, const Tensor& context, const Tensor& ce
     list = {offsets->contiguous(), runs->contiguous()};
   } else {
     const Tensor dense = cells.contiguous();
-    list = sorted_runs(find_runs(dense, bev_y * bev_x), dense, bev_y, bev_x, GroupBy::kTile);
+    list = runs_by_tile(find_runs(dense, bev_y * bev_x), dense, bev_y, bev_x);
   }
   Tensor bev = at::empty({items, context.size(2), bev_y, bev_x}, depth.options());
   if (bev.numel() == 0) return bev;

@@ -1,8 +1,9 @@
-// The CUDA side of the operators: allocates, sorts where there is no plan, launches. Nothing here
-// waits for the device, and everything runs on the current stream of the tensors' device.
+// The CUDA side of the operators: allocates, finds the runs where there is no plan, launches.
+// Nothing here waits for the device, and everything runs on the current stream of the tensors'
+// device.
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cumsum.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/sort.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -69,50 +70,131 @@ OwnedRows context_rows(const Tensor& context, cudaStream_t stream) {
                      nchw.channel_stride, stream);
 }
 
+// Sums of runs take at most so much memory. Without a plan there is room for one run in 16 points;
+// upright cameras have one in 19. Runs beyond have no sum of their own: the second kernel reads
+// their depth and context.
+constexpr int64_t kMostSumBytes = int64_t{64} << 20, kPointsPerSum = 16;
+
+// The runs of some cells, sorted both ways, and the tensors that own them; see launchers.h.
+struct DeviceRuns {
+  Tensor cell_offsets;
+  Tensor by_cell;       // with a plan: the runs
+  Tensor by_cell_order;  // without: their numbers in `by_column`
+  Tensor group_offsets, group_counts, by_column;
+  int64_t room = 0;
+  int64_t most = 0;  // runs there may be
+
+  const uint32_t* order() const {
+    return by_cell_order.defined()
+               ? reinterpret_cast<const uint32_t*>(by_cell_order.const_data_ptr<int32_t>())
+               : nullptr;
+  }
+  RunGroups groups() const {
+    return {group_offsets.defined() ? group_offsets.const_data_ptr<int32_t>() : nullptr,
+            group_counts.defined() ? group_counts.const_data_ptr<int32_t>() : nullptr, room};
+  }
+};
+
+const Run* run_pointer(const Tensor& runs) {
+  return reinterpret_cast<const Run*>(runs.const_data_ptr<int32_t>());
+}
+
+int64_t groups_of(const Tensor& cells) {
+  return cells.size(0) * cells.size(1) * cells.size(4) * row_tiles_of(cells.size(3));
+}
+
+DeviceRuns planned_runs(const Tensor& cells, int64_t grid, const Tensor& offsets,
+                        const Tensor& runs, const Tensor& column_offsets,
+                        const Tensor& column_runs) {
+  check_runs(offsets, runs, cells.size(0) * grid, cells, "offsets", "runs");
+  check_runs(column_offsets, column_runs, groups_of(cells), cells, "column_offsets",
+             "column_runs");
+  DeviceRuns found;
+  found.cell_offsets = offsets.contiguous();
+  found.by_cell = runs.contiguous();
+  found.group_offsets = column_offsets.contiguous();
+  found.by_column = column_runs.contiguous();
+  found.most = runs.size(0);
+  return found;
+}
+
+DeviceRuns find_runs(const Tensor& cells, int64_t grid, cudaStream_t stream) {
+  const int64_t items = cells.size(0), images = items * cells.size(1), bins = cells.size(2);
+  const int64_t height = cells.size(3), width = cells.size(4), groups = groups_of(cells);
+  const at::TensorOptions ints = cells.options();
+  DeviceRuns found;
+  found.room = most_runs_of_group(bins, height);
+  found.most = cells.numel() / kPointsPerSum + 1;
+  found.by_column = at::empty({groups * found.room, 4}, ints);
+  found.group_counts = at::empty({groups}, ints);
+  Tensor cell_runs = at::empty({items * grid}, ints).zero_();
+  Run* by_column = reinterpret_cast<Run*>(found.by_column.data_ptr<int32_t>());
+  launch_find_runs({cells.const_data_ptr<int32_t>(), images, cells.size(1), bins, height, width,
+                    grid, by_column, found.group_counts.data_ptr<int32_t>(),
+                    cell_runs.data_ptr<int32_t>()},
+                   stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+
+  found.cell_offsets = at::empty({items * grid + 1}, ints);
+  found.cell_offsets.narrow(0, 0, 1).zero_();
+  Tensor ends = found.cell_offsets.narrow(0, 1, items * grid);
+  at::cumsum_out(ends, cell_runs, 0, at::kInt);
+
+  found.by_cell_order = at::empty({cells.numel()}, ints);
+  Tensor unsorted = at::empty({cells.numel()}, ints);
+  launch_sort_runs({found.cell_offsets.const_data_ptr<int32_t>(), cell_runs.data_ptr<int32_t>(),
+                    found.groups(), cells.size(1) * width, groups, items * grid, grid, by_column,
+                    reinterpret_cast<uint32_t*>(unsorted.data_ptr<int32_t>()),
+                    reinterpret_cast<uint32_t*>(found.by_cell_order.data_ptr<int32_t>())},
+                   stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return found;
+}
+
+// First the sum of each run, column by column, then the sum of each cell's runs.
+void pool_runs(const DepthLayout& depth, const FeatureRows& context, const Tensor& cells,
+               const DeviceRuns& runs, const Tensor& bev, cudaStream_t stream) {
+  const CudaDtype dtype = cuda_dtype_of(bev);
+  const int64_t bins = cells.size(2), height = cells.size(3), width = cells.size(4);
+  const int64_t channels = bev.size(1), width_of_sums = padded(channels, dtype);
+  const at::ScalarType sum_type = dtype == CudaDtype::kDouble ? at::kDouble : at::kFloat;
+  const int64_t bytes = width_of_sums * static_cast<int64_t>(at::elementSize(sum_type));
+  const int64_t sum_rows = std::min(runs.most, std::max(kMostSumBytes / bytes, int64_t{1}));
+  const Tensor sums = at::empty({sum_rows, width_of_sums}, bev.options().dtype(sum_type));
+  launch_columns(dtype,
+                 {depth.tensor.const_data_ptr(), depth.image_stride, context, runs.groups(),
+                  run_pointer(runs.by_column), cells.size(0) * cells.size(1), bins, height, width,
+                  width_of_sums, sums.data_ptr(), sum_rows},
+                 stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  launch_pool_cells(dtype,
+                    {depth.tensor.const_data_ptr(), depth.image_stride, context,
+                     runs.cell_offsets.const_data_ptr<int32_t>(),
+                     run_pointer(runs.by_cell.defined() ? runs.by_cell : runs.by_column),
+                     runs.order(), sums.const_data_ptr(), sum_rows, cells.size(0), height, width,
+                     channels, width_of_sums, bev.size(2) * bev.size(3), bev.data_ptr()},
+                    stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
 Tensor bev_pool_cuda(const Tensor& depth_in, const Tensor& context, const Tensor& cells_in,
-                     const std::optional<Tensor>& planned_offsets,
-                     const std::optional<Tensor>& planned_runs, const std::optional<Tensor>&,
-                     const std::optional<Tensor>&, int64_t bev_y, int64_t bev_x) {
+                     const std::optional<Tensor>& offsets, const std::optional<Tensor>& runs,
+                     const std::optional<Tensor>& column_offsets,
+                     const std::optional<Tensor>& column_runs, int64_t bev_y, int64_t bev_x) {
   check_pool(depth_in, context, cells_in, bev_y, bev_x);
   const c10::cuda::CUDAGuard guard(depth_in.device());
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
-  const DepthLayout depth(depth_in);
-  const int64_t items = cells_in.size(0), points = cells_in.numel(), grid = bev_y * bev_x;
-  Tensor bev = at::empty({items, context.size(2), bev_y, bev_x}, depth_in.options());
+  Tensor bev = at::empty({cells_in.size(0), context.size(2), bev_y, bev_x}, depth_in.options());
   if (bev.numel() == 0) return bev;
-  if (points == 0) return bev.zero_();
-
-  Tensor offsets, runs, order;
-  if (planned_offsets.has_value() && planned_runs.has_value()) {
-    check_runs(*planned_offsets, *planned_runs, items * grid, cells_in, "offsets", "runs");
-    offsets = planned_offsets->contiguous();
-    runs = planned_runs->contiguous();
-    if (runs.numel() == 0) return bev.zero_();
-  } else {
-    const Tensor cells = cells_in.contiguous();
-    Tensor keys = at::empty({points}, cells.options());
-    launch_cell_keys(cells.const_data_ptr<int32_t>(), items, points / items, grid,
-                     keys.data_ptr<int32_t>(), stream);
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-    // Stable, so that a cell's points keep one order and two runs add up alike.
-    std::tie(keys, order) = at::sort(keys, /*stable=*/true, /*dim=*/0, /*descending=*/false);
-    offsets = at::empty({items * grid + 1}, cells.options());
-    launch_offsets(keys.const_data_ptr<int32_t>(), points, items * grid,
-                   offsets.data_ptr<int32_t>(), stream);
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-  }
-  const CudaDtype dtype = cuda_dtype_of(depth_in);
-  const OwnedRows features = context_rows(context, stream);
-  launch_forward(
-      dtype,
-      {depth.tensor.const_data_ptr(), depth.image_stride, features.rows,
-       offsets.const_data_ptr<int32_t>(),
-       runs.defined() ? reinterpret_cast<const Run*>(runs.const_data_ptr<int32_t>()) : nullptr,
-       order.defined() ? order.const_data_ptr<int64_t>() : nullptr, items, cells_in.size(2),
-       cells_in.size(3), cells_in.size(4), context.size(2), padded(context.size(2), dtype), grid,
-       bev.data_ptr()},
-      stream);
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  if (cells_in.numel() == 0) return bev.zero_();
+  const bool planned = offsets && runs && column_offsets && column_runs;
+  const DeviceRuns found =
+      planned ? planned_runs(cells_in, bev_y * bev_x, *offsets, *runs, *column_offsets,
+                             *column_runs)
+              : find_runs(cells_in.contiguous(), bev_y * bev_x, stream);
+  if (found.most == 0) return bev.zero_();
+  pool_runs(DepthLayout(depth_in), context_rows(context, stream).rows, cells_in, found, bev,
+            stream);
   return bev;
 }
 
@@ -191,7 +273,16 @@ Tensor frustum_cells_cuda(const Tensor& ego_T_cam, const Tensor& intrinsics,
   return cells;
 }
 
+bool runs_on_gpu(int64_t index) {
+  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
+  return runs_on_current_gpu();
+}
+
 }  // namespace
+
+TORCH_LIBRARY_FRAGMENT(bevdepth_plus_ops, m) {
+  m.def("runs_on_gpu(int index) -> bool", runs_on_gpu);
+}
 
 TORCH_LIBRARY_IMPL(bevdepth_plus_ops, CUDA, m) {
   m.impl("bev_pool", bev_pool_cuda);

@@ -16,6 +16,9 @@
 
 namespace bevpool {
 
+// Neighbouring image columns that a block takes together: eight float32 fill a 32-byte sector.
+constexpr int kColumns = 8;
+
 inline int64_t blocks_for(int64_t work, int64_t per_block, int64_t most) {
   const int64_t blocks = (work + per_block - 1) / per_block;
   return blocks < most ? blocks : most;

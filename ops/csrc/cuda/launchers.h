@@ -35,14 +35,66 @@ struct FeatureRows {
   int64_t image_stride, row_stride;
 };
 
-struct ForwardParams {
+// Runs on the GPU keep to a column and a tile of kRowTile rows. There are images * W * row tiles
+// such groups, numbered in this order.
+BEVPOOL_INLINE int64_t row_tiles_of(int64_t height) {
+  return (height + kRowTile - 1) / kRowTile;
+}
+BEVPOOL_INLINE int64_t most_runs_of_group(int64_t bins, int64_t height) {
+  return bins * (height < kRowTile ? height : kRowTile);
+}
+
+// Where each group's runs are in a list. With a plan, they lie behind each other and `offsets` says
+// where each begins. Without, each group has room for `room` runs; `counts` says how many it has.
+struct RunGroups {
+  const int32_t* offsets;
+  const int32_t* counts;
+  int64_t room;
+};
+
+// Finds the runs of all columns.
+struct FindRunsParams {
+  const int32_t* cells;
+  int64_t images, cameras, bins, height, width, grid;
+  Run* runs;            // [groups, room]
+  int32_t* group_runs;  // [groups], how many each has
+  int32_t* cell_runs;   // [items * grid], how many each has; zero before
+};
+
+// Sorts the runs by cell.
+struct SortRunsParams {
+  const int32_t* cell_offsets;  // [items * grid + 1]
+  int32_t* cell_runs;           // [items * grid], as found; counted down to zero
+  RunGroups groups;
+  int64_t columns_per_item, group_count, cells, grid;
+  Run* runs;           // as found; `cell` becomes the run's place in `by_cell`
+  uint32_t* unsorted;  // room for every run's number in `runs`
+  uint32_t* by_cell;   // the same, sorted
+};
+
+// Sums of the runs, by image column and row tile.
+struct ColumnParams {
   const void* depth;
   int64_t depth_image_stride;
   FeatureRows context;
-  const int32_t* offsets;        // [items * grid + 1]
-  const Run* runs;               // a plan's runs, or null
-  const int64_t* sorted_points;  // else the points sorted by cell
-  int64_t items, bins, height, width, channels, padded_channels, grid;
+  RunGroups groups;
+  const Run* runs;  // a run's `cell` is its place in the list by cells
+  int64_t images, bins, height, width, padded_channels;
+  void* sums;        // [sum_rows, padded_channels] in the summing type
+  int64_t sum_rows;  // runs with a later place are left out
+};
+
+// Adds up the runs of each cell: from their sums where there are, else from depth and context.
+struct CellParams {
+  const void* depth;
+  int64_t depth_image_stride;
+  FeatureRows context;
+  const int32_t* offsets;   // [items * grid + 1] first run of each cell
+  const Run* runs;          // by cells, if by_cell is null
+  const uint32_t* by_cell;  // else the numbers in `runs` of the runs by cells
+  const void* sums;
+  int64_t sum_rows;
+  int64_t items, height, width, channels, padded_channels, grid;
   void* bev;
 };
 
@@ -70,15 +122,15 @@ struct FrustumParams {
   int32_t* cells;
 };
 
+// Whether the kernels were compiled for the current GPU, or can be translated for it.
+bool runs_on_current_gpu();
+
 void launch_rows(CudaDtype dtype, const RowsParams& params, cudaStream_t stream);
-void launch_forward(CudaDtype dtype, const ForwardParams& params, cudaStream_t stream);
+void launch_find_runs(const FindRunsParams& params, cudaStream_t stream);
+void launch_sort_runs(const SortRunsParams& params, cudaStream_t stream);
+void launch_columns(CudaDtype dtype, const ColumnParams& params, cudaStream_t stream);
+void launch_pool_cells(CudaDtype dtype, const CellParams& params, cudaStream_t stream);
 void launch_backward(CudaDtype dtype, const BackwardParams& params, cudaStream_t stream);
 void launch_frustum(const FrustumParams& params, cudaStream_t stream);
-// keys[p] = item * grid + cell, or items * grid for points outside.
-void launch_cell_keys(const int32_t* cells, int64_t items, int64_t points_per_item, int64_t grid,
-                      int32_t* keys, cudaStream_t stream);
-// offsets[c] = number of sorted keys below c, for c = 0 .. cells.
-void launch_offsets(const int32_t* sorted_keys, int64_t points, int64_t cells, int32_t* offsets,
-                    cudaStream_t stream);
 
 }  // namespace bevpool

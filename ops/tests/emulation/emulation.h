@@ -28,6 +28,10 @@ struct dim3 {
   unsigned x, y, z;
 };
 
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
@@ -132,6 +136,12 @@ inline void launch(dim3 grid, dim3 block, size_t shared, std::function<void()> k
 }
 
 }  // namespace emulation
+
+static inline int atomicAdd(int* address, int value) {
+  const int before = *address;
+  *address += value;
+  return before;
+}
 
 static inline void __syncthreads() { emulation::wait(emulation::State::kAtBarrier, 0); }
 

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.datasets.info_file import read_info_file
+from bevdepth_plus.datasets.sample_record import parse_sample
 from bevdepth_plus.datasets.transforms.image_augmentation import (
     ImageAugmentation,
     ImageAugmentationParams,
     augment_image,
 )
+from bevdepth_plus.synthetic.rig import nuscenes_rig
 
 RAW = (320, 180)  # width, height
 FINAL = (176, 64)
@@ -30,6 +34,15 @@ def centroid(image: np.ndarray) -> np.ndarray:
     columns = (weight.sum(axis=0) * (np.arange(image.shape[1]) + 0.5)).sum()
     rows = (weight.sum(axis=1) * (np.arange(image.shape[0]) + 0.5)).sum()
     return np.array([columns, rows]) / weight.sum()
+
+
+def level_camera(pitch: float = 0.0) -> np.ndarray:
+    """Looks forward; ``pitch`` in degrees, positive down."""
+    pose = np.eye(4)
+    down = Rotation.from_euler("y", pitch, degrees=True).as_matrix()
+    pose[:3, :3] = down @ [[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    pose[:3, 3] = [1.5, 0, 1.5]
+    return pose
 
 
 def mapped(matrix: np.ndarray, point: tuple[float, float]) -> np.ndarray:
@@ -139,6 +152,7 @@ def test_frames_of_one_camera_are_augmented_alike_and_cameras_differently():
         "img": images,
         "image_aug": np.tile(np.eye(3), (2, 2, 1, 1)),
         "intrinsics": np.tile(CAMERA, (2, 2, 1, 1)),
+        "ego_T_cam": np.tile(level_camera(), (2, 2, 1, 1)),
     }
     after = ImageAugmentation((64, 176))(before)
     assert {image.shape for image in after["img"]} == {(64, 176, 3)}
@@ -161,7 +175,10 @@ def test_canonical_images_have_one_focal_length_and_principal_point(zoom):
     raw = (round(1600 * zoom), round(900 * zoom))
     image = np.zeros((raw[1], raw[0], 3), np.uint8)
     eye = np.eye(3)[None, None]
-    aug = transform({"img": [image], "image_aug": eye, "intrinsics": camera[None, None]})
+    pose = level_camera()[None, None]
+    aug = transform(
+        {"img": [image], "image_aug": eye, "intrinsics": camera[None, None], "ego_T_cam": pose}
+    )
     effective = aug["image_aug"][0, 0] @ camera
     assert effective[0, 0] == pytest.approx(560, rel=1e-3)
     np.testing.assert_allclose(effective[:2, 2], (0.5 * 704, 0.3 * 256), atol=1.0)
@@ -179,6 +196,93 @@ def test_a_longer_lens_sees_the_same_street_in_canonical_images_with_a_black_fra
                 "img": [spot],
                 "image_aug": np.eye(3)[None, None],
                 "intrinsics": camera[None, None],
+                "ego_T_cam": level_camera()[None, None],
             }
         )["img"][0]
     np.testing.assert_allclose(centroid(images[150.0]), centroid(images[300.0]), atol=0.3)
+
+
+def augmented(transform: ImageAugmentation, size: tuple[int, int], camera, pose) -> np.ndarray:
+    """The matrix raw pixels -> network pixels of one camera."""
+    results = {
+        "img": [np.zeros((size[1], size[0], 3), np.uint8)],
+        "image_aug": np.eye(3)[None, None],
+        "intrinsics": np.asarray(camera)[None, None],
+        "ego_T_cam": np.asarray(pose)[None, None],
+    }
+    return transform(results)["image_aug"][0, 0]
+
+
+@pytest.mark.parametrize("final_dim", [(256, 704), (128, 352), (512, 1408)])
+@pytest.mark.parametrize("training", [True, False])
+def test_nuscenes_cameras_keep_the_crop_of_the_public_recipe(final_dim, training):
+    for camera in nuscenes_rig().cameras:
+        matrices = []
+        for crop in ("horizon", "bottom"):
+            np.random.seed(3)
+            transform = ImageAugmentation(final_dim, crop=crop, training=training)
+            size = (camera.width, camera.height)
+            matrices.append(augmented(transform, size, camera.intrinsics, camera.ego_T_cam))
+        np.testing.assert_array_equal(*matrices)
+
+
+def test_real_nuscenes_cameras_keep_the_crop_of_the_public_recipe(shared_dir):
+    (path,) = (shared_dir / "nuscenes_keyframe").glob("*.pkl")
+    info = read_info_file(path)["data_list"][0]
+    names = list(info["images"])
+    record = parse_sample(info, names, {n: n for n in range(-1, 10)}, dict.fromkeys(names, ""), "")
+    for camera, pose in zip(record["intrinsics"], record["ego_T_cam"], strict=True):
+        matrices = [
+            augmented(
+                ImageAugmentation((256, 704), crop=c, training=False), (1600, 900), camera, pose
+            )
+            for c in ("horizon", "bottom")
+        ]
+        np.testing.assert_array_equal(*matrices)
+
+
+# Sizes and lenses of research cars: a portrait front camera, 4:3 sides, one that looks down a bit.
+@pytest.mark.parametrize(
+    ("size", "focal", "pitch"),
+    [((388, 512), 444, 0), ((512, 388), 444, 0), ((400, 300), 250, 4), ((640, 640), 500, -3)],
+)
+def test_any_upright_camera_shows_its_horizon_and_the_road(size, focal, pitch):
+    camera = np.array([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1.0]])
+    horizon = size[1] / 2 - focal * np.tan(np.deg2rad(pitch))
+    test_time = augmented(
+        ImageAugmentation((256, 704), training=False), size, camera, level_camera(pitch)
+    )
+    row = mapped(test_time, (size[0] / 2, horizon))[1] / 256
+    assert 0.2 - 0.01 <= row <= 0.4 + 0.01
+    # In training, the horizon moves with the scale as it does in nuScenes' images.
+    np.random.seed(0)
+    transform = ImageAugmentation((256, 704), rot=(0.0, 0.0), flip=False)
+    rows = [
+        mapped(augmented(transform, size, camera, level_camera(pitch)), (0, horizon))[1] / 256
+        for _ in range(100)
+    ]
+    assert min(rows) > 0 and max(rows) < 0.5
+
+
+def test_the_crop_never_leaves_the_image_for_the_horizon():
+    camera = np.array([[444.0, 0, 194], [0, 444, 256], [0, 0, 1]])
+    for pitch in (-60.0, 60.0):  # the horizon is far below and far above the image
+        matrix = augmented(
+            ImageAugmentation((256, 704), training=False), (388, 512), camera, level_camera(pitch)
+        )
+        assert mapped(matrix, (0, 0))[1] <= 0 and mapped(matrix, (0, 512))[1] >= 256
+
+
+def test_canonical_images_of_a_camera_that_looks_down_show_the_horizon_too():
+    camera = np.array([[1000.0, 0, 800], [0, 1000, 450], [0, 0, 1]])
+    rows = {}
+    for crop in ("horizon", "bottom"):
+        transform = ImageAugmentation((256, 704), canonical_focal=560.0, crop=crop, training=False)
+        matrix = augmented(transform, (1600, 900), camera, level_camera(20))
+        rows[crop] = mapped(matrix, (800, 450 - 1000 * np.tan(np.deg2rad(20))))[1]
+    assert rows["bottom"] < 0 and rows["horizon"] == pytest.approx(0.2 * 256, abs=1)
+
+
+def test_an_unknown_crop_is_refused():
+    with pytest.raises(ValueError, match="crop must be 'horizon' or 'bottom', got 'top'"):
+        ImageAugmentation((256, 704), crop="top")

@@ -3,18 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
-from bevdepth_plus.datasets.transforms.lidar_depth import (
-    LidarDepthMaps,
-    LoadLidarPoints,
-    nearest_depth_map,
-    read_points,
-)
+from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.errors import DataError
 
 FORWARD_CAMERA = np.array([[0.0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
@@ -36,22 +29,6 @@ def results_of(points: list[list[float]]) -> dict:
 
 def depth_map(points: list[list[float]], **options) -> np.ndarray:
     return LidarDepthMaps(**options)(results_of(points))["depth_maps"][0]
-
-
-@settings(derandomize=True, max_examples=40, deadline=None)
-@given(st.data())
-def test_the_nearest_point_wins_whatever_the_order(data):
-    depths = data.draw(st.lists(st.floats(1, 60, width=32), min_size=1, max_size=12))
-    pixels = np.tile([[7.9, 3.2]], (len(depths), 1))
-    image = nearest_depth_map(pixels, np.array(depths), (10, 20))
-    assert image[3, 7] == min(depths)
-    assert np.count_nonzero(image) == 1
-
-
-def test_pixel_j_covers_j_to_j_plus_one():
-    pixels = np.array([[0.0, 0.0], [19.999, 9.999], [20.0, 5.0], [5.0, 10.0], [-0.001, 5.0]])
-    image = nearest_depth_map(pixels, np.full(5, 2.0), (10, 20))
-    assert np.argwhere(image).tolist() == [[0, 0], [9, 19]]
 
 
 def test_a_point_ahead_gets_its_depth_along_the_optical_axis():
@@ -101,29 +78,23 @@ def test_bev_augmentation_does_not_change_depth_labels():
     np.testing.assert_array_equal(augmented["depth_maps"], plain)
 
 
-def test_points_are_read_as_written(tmp_path):
-    points = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
+def sweep(tmp_path, width: int) -> dict:
+    points = np.random.default_rng(0).normal(size=(9, width)).astype(np.float32)
     points.tofile(tmp_path / "a.bin")
-    loaded = LoadLidarPoints()({"lidar_path": str(tmp_path / "a.bin")})["points"]
-    np.testing.assert_array_equal(loaded, points)
+    return {"lidar_path": str(tmp_path / "a.bin"), "num_pts_feats": width, "written": points}
 
 
-def test_a_missing_sweep_is_named(tmp_path):
-    with pytest.raises(DataError, match="LiDAR file .*gone.bin does not exist"):
-        read_points(str(tmp_path / "gone.bin"), 5)
+@pytest.mark.parametrize("width", [3, 4, 5, 6])
+def test_points_are_read_with_the_width_that_the_info_file_says(tmp_path, width):
+    results = sweep(tmp_path, width)
+    np.testing.assert_array_equal(LoadLidarPoints()(results)["points"], results["written"])
 
 
-@pytest.mark.parametrize("numbers", [0, 12])
-def test_an_empty_sweep_or_one_cut_inside_a_point_is_named(tmp_path, numbers):
-    np.zeros(numbers, np.float32).tofile(tmp_path / "cut.bin")
-    with pytest.raises(DataError, match=f"cut.bin is truncated: {4 * numbers} bytes") as error:
-        read_points(str(tmp_path / "cut.bin"), 5)
-    assert "\n" not in str(error.value)
+def test_a_width_in_the_config_goes_before_that_of_the_file(tmp_path):
+    results = {**sweep(tmp_path, 4), "num_pts_feats": 3}
+    assert LoadLidarPoints(num_features=4)(results)["points"].shape == (9, 4)
 
 
-def test_points_that_are_not_finite_are_counted(tmp_path):
-    points = np.ones((9, 5), np.float32)
-    points[3, 1], points[5, 2] = np.nan, np.inf
-    points.tofile(tmp_path / "nan.bin")
-    with pytest.raises(DataError, match="LiDAR file .*nan.bin has 2 points that are not finite"):
-        read_points(str(tmp_path / "nan.bin"), 5)
+def test_a_sample_without_lidar_is_named_with_what_to_leave_out():
+    with pytest.raises(DataError, match="sample x has no LiDAR sweep; leave LoadLidarPoints"):
+        LoadLidarPoints()({"lidar_path": None, "num_pts_feats": 5, "token": "x"})

@@ -1,0 +1,1 @@
+"""Will this data train? What ``tools/check_data.py`` looks at, a file a question."""

@@ -1,0 +1,1 @@
+"""Depth: an estimator that brings DepthNet's bins and any number of priors together."""

@@ -1,0 +1,227 @@
+"""Depth of one moment: DepthNet's bins, shifted by the priors that a config names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.cameras import Cameras, with_poses_of
+from bevdepth_plus.geometry.canonical import canonical_cameras, network_focal, with_focal
+from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.geometry.ground import ground_scale
+from bevdepth_plus.geometry.pinhole import cell_centres
+from bevdepth_plus.geometry.z_buffer import nearest_depth
+from bevdepth_plus.models.depth.canonical_bins import CanonicalBins
+from bevdepth_plus.models.depth.depth_net import camera_parameters
+from bevdepth_plus.models.depth.prior import View
+
+_PIXELS_PER_METRE = 32.0  # brings the ground cue to about one
+
+
+@dataclass(frozen=True)
+class Perception:
+    """What the cameras of one moment tell: everything that the BEV map is made of.
+
+    Attributes:
+        cameras: they may have estimated focal lengths.
+        context: features to lift, ``[B, N, C, H, W]``.
+        bins: DepthNet's distribution over the metric bins, ``[B, N, D, H, W]``.
+        fused: with the priors, ``[B, N, D, H, W]``; None if no prior shifts the bins.
+        priors: what each prior found, by its name.
+        focal: focal lengths as the focal branch sees them, network pixels, ``[B, N]``, or None.
+    """
+
+    cameras: Cameras
+    context: Tensor
+    bins: Tensor
+    fused: Tensor | None = None
+    priors: Mapping[str, Any] = field(default_factory=dict)
+    focal: Tensor | None = None
+
+    @property
+    def lifted(self) -> Tensor:
+        """The distribution that goes into the BEV map, ``[B, N, D, H, W]``."""
+        return self.bins if self.fused is None else self.fused
+
+
+@MODELS.register_module()
+class DepthEstimator(BaseModule):
+    """DepthNet's log-bins plus those of the priors, normalised; and what teaches them.
+
+    Args:
+        bins: start, stop, step (and plane) of the :class:`DepthBins`, metres.
+        in_channels: of the image features.
+        stride: of the image features, network pixels.
+        depth_net: config of a :class:`DepthNet`; it is told its channels in and its bins.
+        loss: config of the bins' supervision; None trains by boxes (and priors) alone.
+        priors: name -> config of a :class:`DepthPrior`.
+        canonical_bins: ``focal`` and ``bins`` of :class:`CanonicalBins`: DepthNet predicts bins of
+            canonical depth and is told all of the cameras but their focal length.
+        ground_cue: one more channel for DepthNet and the priors: how large a metre of road looks
+            at each cell, see :func:`ground_scale`.
+        focal_branch: config of a :class:`FocalBranch`.
+        estimate_focal: for images without calibration: the focal branch's focal lengths take the
+            place of those in the info file, whose principal points and poses still count.
+        key_cameras_for_past: past frames go through DepthNet with *all* of the key frame's camera
+            parameters, as in the public code; only for converted checkpoints. Otherwise with the
+            key frame's poses and their own intrinsics and augmentation.
+
+    Raises:
+        ValueError: options contradict each other.
+    """
+
+    def __init__(
+        self,
+        bins: Mapping,
+        in_channels: int,
+        stride: int,
+        depth_net: dict,
+        loss: dict | None = None,
+        priors: Mapping[str, dict] | None = None,
+        canonical_bins: Mapping | None = None,
+        ground_cue: bool = False,
+        focal_branch: dict | None = None,
+        estimate_focal: bool = False,
+        key_cameras_for_past: bool = False,
+    ) -> None:
+        super().__init__()
+        if estimate_focal and focal_branch is None:
+            raise ValueError("estimate_focal=True needs a focal_branch that was trained")
+        self.bins = DepthBins(**bins)
+        self.stride = stride
+        self.canonical = (
+            CanonicalBins(**canonical_bins, metric=self.bins) if canonical_bins else None
+        )
+        self.ground_cue = ground_cue
+        self.estimate_focal = estimate_focal
+        self.key_cameras_for_past = key_cameras_for_past
+        channels = in_channels + ground_cue
+        predicted = self.canonical.bins if self.canonical else self.bins
+        self.depth_net = MODELS.build(
+            depth_net, default_args=dict(in_channels=channels, num_bins=predicted.num_bins)
+        )
+        self.context_channels = self.depth_net.context_channels
+        self.priors = nn.ModuleDict(
+            {
+                name: MODELS.build(prior, default_args=dict(in_channels=channels, stride=stride))
+                for name, prior in (priors or {}).items()
+            }
+        )
+        self.focal_branch = (
+            MODELS.build(focal_branch, default_args=dict(in_channels=in_channels))
+            if focal_branch
+            else None
+        )
+        self.bin_loss = MODELS.build(loss) if loss else None
+
+    def forward(self, view: View) -> Perception:
+        """Depth and context of one moment."""
+        focal = self.focal_branch(view.features) if self.focal_branch else None  # [B, N]
+        cameras = with_focal(view.cameras, focal) if self.estimate_focal else view.cameras
+        view = replace(view, cameras=cameras)
+        # As a key frame would stand: the past's own poses hold the drive since then.
+        as_key = with_poses_of(cameras, view.key)
+        if self.ground_cue:
+            view = replace(view, features=self._with_ground_cue(view.features, as_key))
+
+        # [B, N, K, H, W] and [B, N, C, H, W]
+        depth_net_cameras = view.key if self.key_cameras_for_past else as_key
+        logits, context = self.depth_net(view.features, self._camera_numbers(depth_net_cameras))
+        bins = self._metric_bins(logits.float(), cameras)  # [B, N, D, H, W], probabilities
+        predictions = {name: prior(view) for name, prior in self.priors.items()}
+        return Perception(
+            cameras, context.float(), bins, self._fuse(bins, predictions), predictions, focal
+        )
+
+    def loss(
+        self, moments: Sequence[Perception], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Losses of the key frame's depth.
+
+        Args:
+            moments: S perceptions, key frame first.
+            inputs: of the batch; ``depth`` holds the labels ``[B, N, H, W]``, metres, 0 = none.
+
+        Raises:
+            DataError: there are no labels, but something here learns from them.
+        """
+        key, losses = moments[0], {}
+        if self.bin_loss is not None or self.priors:
+            labels = self._labels(inputs)
+        if self.bin_loss is not None:
+            target = nearest_depth(labels, self.stride)  # [B, N, H / stride, W / stride]
+            losses["loss_depth"] = self.bin_loss(key.bins, target, self.bins)
+            if key.fused is not None:
+                losses["loss_depth_fused"] = self.bin_loss(key.fused, target, self.bins)
+        for name, prior in self.priors.items():
+            found = prior.loss(key.priors[name], labels, key.cameras)
+            losses |= {f"loss_{name}_{part}": value for part, value in found.items()}
+        if key.focal is not None:
+            losses["loss_focal"] = self.focal_branch.loss(key.focal, key.cameras)
+        return losses
+
+    def maps(self, perception: Perception) -> dict[str, Tensor]:
+        """Metres on the feature cells, ``[B, N, H, W]`` each: ``bin``, priors, ``fused``."""
+        maps = {"bin": self.bins.expectation(perception.bins.float())}
+        cells = tuple(perception.bins.shape[-2:])
+        for name, prior in self.priors.items():
+            depth = prior.maps(perception.priors[name], cells)
+            if depth is not None:
+                maps[name] = depth
+        if perception.fused is not None:
+            maps["fused"] = self.bins.expectation(perception.fused.float())
+        return maps
+
+    def confidences(self, perception: Perception) -> dict[str, Tensor]:
+        """Confidence of each prior that knows its own, by name."""
+        found = {
+            name: prior.confidence(perception.priors[name]) for name, prior in self.priors.items()
+        }
+        return {name: confidence for name, confidence in found.items() if confidence is not None}
+
+    def _with_ground_cue(self, features: Tensor, cameras: Cameras) -> Tensor:
+        u, v = cell_centres(features.shape[-2:], self.stride, features.device)
+        cue = ground_scale(cameras, u, v)[:, :, None] / _PIXELS_PER_METRE  # [B, N, 1, H, W]
+        return torch.cat([features, cue.to(features.dtype)], dim=2)
+
+    def _camera_numbers(self, cameras: Cameras) -> Tensor:
+        if self.canonical is not None:
+            cameras = canonical_cameras(cameras, self.canonical.focal)
+        return camera_parameters(cameras)
+
+    def _metric_bins(self, logits: Tensor, cameras: Cameras) -> Tensor:
+        if self.canonical is None:
+            return logits.softmax(dim=2)
+        return self.canonical.to_metric(logits, network_focal(cameras))
+
+    def _fuse(self, bins: Tensor, predictions: Mapping[str, Any]) -> Tensor | None:
+        """Bayes' rule: DepthNet's probabilities times the priors' weights, normalised."""
+        cells = tuple(bins.shape[-2:])
+        shifts = [
+            prior.log_bins(predictions[name], self.bins, cells)
+            for name, prior in self.priors.items()
+        ]
+        shifts = [shift for shift in shifts if shift is not None]
+        if not shifts:
+            return None
+        shift = sum(shifts)
+        # Only differences count; with the largest at 0 nothing underflows.
+        weighted = bins * (shift - shift.detach().amax(dim=2, keepdim=True)).exp()
+        return weighted / weighted.sum(dim=2, keepdim=True).clamp(min=1e-9)
+
+    @staticmethod
+    def _labels(inputs: Mapping[str, Tensor]) -> Tensor:
+        if "depth" not in inputs:
+            raise DataError(
+                "the depth loss has no depth labels: add LoadLidarPoints and LidarDepthMaps (or "
+                "LoadDenseDepth) to the training pipeline, or set model.depth.loss=None and remove "
+                "model.depth.priors"
+            )
+        return inputs["depth"]

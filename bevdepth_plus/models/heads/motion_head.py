@@ -1,0 +1,150 @@
+"""A detection head that sees how things move: velocities by comparing encoded BEV maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet3d.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.bev_grid import BEVGrid
+from bevdepth_plus.losses.velocity import velocity_loss
+from bevdepth_plus.models.heads.center_head import BEVCenterHead
+
+
+@MODELS.register_module()
+class MotionCenterHead(BEVCenterHead):
+    """A :class:`BEVCenterHead` whose velocities also look at the past; its boxes do not.
+
+    Takes the encoded BEV maps of all moments beside each other, newest first: a temporal encoder
+    with ``fuse_encoded=True`` and :class:`ConcatFusion`. The newest alone gives the boxes, as
+    without a past. In each, objects are found already; what is left is to find the same one again,
+    which dilated convolutions over all maps look far enough for. What they add to velocity is zero
+    at first, so the weights of a one-frame detector go on as they were, and ``motion`` can be
+    trained alone (``frozen`` of the detector).
+
+    A detection may lie some way off its object, so velocities learn (``loss_velocity``, beside the
+    losses of BEVCenterHead) at all cells near an object's centre, not at the one which holds it.
+
+    Args:
+        args, kwargs: as in BEVCenterHead; ``in_channels`` of one map.
+        num_frames: moments, the key frame among them.
+        motion_channels: of the convolutions.
+        dilations: of one 3 x 3 convolution each; together they see as many cells to every side as
+            their sum: 16 of 0.8 m are 12.8 m in half a second.
+        velocity_radius: how near, metres; nuScenes counts detections up to 2 m off as right.
+        velocity_weight: of ``loss_velocity``.
+    """
+
+    def __init__(
+        self,
+        *args,
+        grid: dict,
+        num_frames: int = 2,
+        motion_channels: int = 64,
+        dilations: Sequence[int] = (1, 2, 4, 8, 1),
+        velocity_radius: float = 2.0,
+        velocity_weight: float = 0.25,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, grid=grid, **kwargs)
+        if "vel" not in self.box_parts:
+            raise DataError(
+                "MotionCenterHead gives velocities: model.heads.boxes.common_heads needs vel"
+            )
+        self.num_frames = num_frames
+        self.velocity_radius = velocity_radius
+        self.velocity_weight = velocity_weight
+        self.register_buffer("cell_centres", BEVGrid(**grid).cell_centres(), persistent=False)
+        channels = [self.shared_conv.out_channels * num_frames]
+        channels += [motion_channels] * len(dilations)
+        last = nn.Conv2d(motion_channels, 2 * len(self.task_heads), 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.motion = nn.Sequential(
+            *(
+                ConvModule(*sides, 3, padding=step, dilation=step, norm_cfg=dict(type="BN"))
+                for *sides, step in zip(channels, channels[1:], dilations, strict=False)
+            ),
+            last,
+        )
+
+    def forward_single(
+        self,
+        x: Tensor,  # [B, S * C, Y, X]
+    ) -> list[dict[str, Tensor]]:
+        """Outputs of each task."""
+        maps = self.shared_maps(x)
+        outputs = [task(maps[0]) for task in self.task_heads]
+        for output, change in zip(outputs, self.velocity_changes(maps), strict=True):
+            output["vel"] = output["vel"] + change
+        return outputs
+
+    def shared_maps(
+        self,
+        x: Tensor,  # [B, S * C, Y, X]
+    ) -> list[Tensor]:
+        """What the head's first convolution makes of each moment, ``S x [B, C', Y, X]``."""
+        if x.shape[1] != self.num_frames * self.in_channels:
+            raise ValueError(
+                f"the head needs {self.num_frames} maps of {self.in_channels} channels, newest "
+                f"first, got {x.shape[1]} channels; set fuse_encoded and num_frames"
+            )
+        key, *past = x.split(self.in_channels, dim=1)
+        with torch.no_grad():  # as for the rest of the past
+            past = [self.shared_conv(moment) for moment in past]
+        return [self.shared_conv(key), *past]
+
+    def velocities(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Velocities alone, of each task ``[B, 2, Y, X]``, from :meth:`shared_maps`."""
+        changes = self.velocity_changes(maps)
+        return [
+            task.vel(maps[0]) + change
+            for task, change in zip(self.task_heads, changes, strict=True)
+        ]
+
+    def velocity_changes(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What motion adds to the velocities of each task, ``[B, 2, Y, X]``, m/s."""
+        return self.motion(torch.cat(list(maps), dim=1)).split(2, dim=1)
+
+    def loss_by_feat(
+        self,
+        preds_dicts: tuple[list[dict]],
+        batch_gt_instances_3d: list[InstanceData],
+        *args,
+        **kwargs,
+    ) -> dict[str, Tensor]:
+        """Losses of BEVCenterHead, and ``loss_velocity``."""
+        losses = super().loss_by_feat(preds_dicts, batch_gt_instances_3d, *args, **kwargs)
+        velocities = [predicted[0]["vel"] for predicted in preds_dicts]
+        losses["loss_velocity"] = self.velocity_loss(velocities, batch_gt_instances_3d)
+        return losses
+
+    def velocity_loss(
+        self,
+        velocities: Sequence[Tensor],  # of each task, [B, 2, Y, X]
+        batch_gt_instances_3d: Sequence[InstanceData],
+    ) -> Tensor:
+        """Mean L1 error, m/s, near all objects of a task; summed over tasks, weighted."""
+        gt = [self._in_task_order(instances) for instances in batch_gt_instances_3d]
+        total, first_label = 0.0, 0
+        for predicted, names in zip(velocities, self.class_names, strict=True):
+            labels = range(first_label, first_label + len(names))
+            first_label = labels.stop
+            target = torch.stack([self._velocity_map(instances, labels) for instances in gt])
+            total = total + velocity_loss(predicted, target)
+        return self.velocity_weight * total
+
+    def _velocity_map(self, gt: InstanceData, labels: range) -> Tensor:
+        """Velocity of the nearest object, ``[2, Y, X]``; NaN where none is near."""
+        boxes = gt.bboxes_3d.tensor.to(self.cell_centres)
+        boxes = boxes[(gt.labels_3d >= labels.start) & (gt.labels_3d < labels.stop)]
+        if not len(boxes):
+            return self.cell_centres.new_full((2, *self.cell_centres.shape[:2]), torch.nan)
+        distance, nearest = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1).min(dim=-1)
+        velocity = boxes[nearest, 7:9].permute(2, 0, 1)
+        return velocity.where(distance <= self.velocity_radius, torch.nan)
