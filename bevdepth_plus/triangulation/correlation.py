@@ -57,10 +57,9 @@ def correlate(
     products, so all products come from one matrix product and the samples are of single numbers.
     The length of that mean follows from products of neighbouring cells.
     """
-    batch, views, channels, height, width = descriptors.shape
     flat = descriptors.flatten(-2)  # [B, V, C, h * w]
     products = queries.transpose(1, 2)[:, None] @ flat  # [B, V, P, h * w]
-    corners = _corners(pixels / stride - 0.5, (height, width))
+    corners = _corners(pixels / stride - 0.5, descriptors.shape[-2:])
     right, below = corners.index + corners.right, corners.index + corners.down
     places = (corners.index, right, below, below + corners.right)
     values = (products.gather(-1, place) for place in places)

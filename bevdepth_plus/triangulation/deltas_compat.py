@@ -71,11 +71,11 @@ def unclipped_strips(
 ) -> Strips:
     """Between both ends of the range, or nothing where one is outside the image.
 
-    The image ends ``margin`` pixels beside the outer pixels' centres.
+    The image begins ``margin`` pixels before the first pixel's centre.
     """
     lines = pixel_lines(pixels, intrinsics, source_intrinsics, source_T_anchor)
     height, width = size
-    limit = pixels.new_tensor([width - 1 + margin, height - 1 + margin])
+    limit = pixels.new_tensor([width - 0.5, height - 0.5])
     ends = []
     for depth in reversed(depth_range):
         homogeneous = lines.at(torch.full_like(lines.offset[..., 0], 1 / depth))
