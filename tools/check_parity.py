@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Compare our model with recorded results of the public BEVDepth code."""
+"""Compare ours with recorded results of the public BEVDepth or DELTAS code."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="config.json, official_state_dict.pth, ...")
     args = parser.parse_args()
+
+    if kind(args.folder) == "deltas":
+        from bevdepth_plus.triangulation.parity import report
+
+        return report(args.folder)
 
     from mmdet3d.utils import register_all_modules
 
@@ -35,6 +41,14 @@ def main() -> int:
     if left_out:
         print(f"not compared, the record holds nothing but NaN: {', '.join(left_out)}")
     return 0 if agreeing == compared > 0 else 1
+
+
+def kind(folder: Path) -> str:
+    """What a folder's config.json says was recorded; BEVDepth where it says nothing."""
+    try:
+        return json.loads((folder / "config.json").read_text()).get("kind", "bevdepth")
+    except (OSError, json.JSONDecodeError):
+        return "bevdepth"  # whose own check names what is missing
 
 
 def line(name: str, one) -> str:

@@ -131,10 +131,15 @@ def triangulate_svd(
     # at a baseline of a centimetre.
     system = rows.movedim(-4, -3).flatten(-3, -2).double()  # [..., P, 2V, 4]
     point = _NullVector.apply(system)  # [..., P, 4], of length 1
-    scale = point[..., 3:]
-    away = torch.where(scale < 0, -_MIN_HOMOGENEOUS, _MIN_HOMOGENEOUS)
-    scale = torch.where(scale.abs() > _MIN_HOMOGENEOUS, scale, away)
-    return (point[..., :3] / scale).to(pixels.dtype)
+    return dehomogenise(point).to(pixels.dtype)
+
+
+def dehomogenise(points: Tensor) -> Tensor:  # [..., 4], of about length 1
+    """Points ``[..., 3]``; those at infinity are put 1e6 times as far as their direction says."""
+    scale = points[..., 3:]
+    smallest = torch.where(scale < 0, -_MIN_HOMOGENEOUS, _MIN_HOMOGENEOUS)
+    scale = torch.where(scale.abs() > _MIN_HOMOGENEOUS, scale, smallest)
+    return points[..., :3] / scale
 
 
 def projection_matrices(

@@ -8,6 +8,18 @@ Those between two frames are called ``loss(depth_t, depth_t1, correspondence, va
 from bevdepth_plus.losses.bev_segmentation import BEVSegmentationLoss, bev_segmentation_loss
 from bevdepth_plus.losses.bin_depth import BinDepthLoss, bin_depth_loss
 from bevdepth_plus.losses.depth_l1 import DepthL1Loss, depth_l1_loss
+from bevdepth_plus.losses.interest_points import (
+    InterestPointLoss,
+    RepeatabilityLoss,
+    interest_point_loss,
+    repeatability_loss,
+)
+from bevdepth_plus.losses.multi_scale_depth import (
+    EdgeAwareSmoothnessLoss,
+    MultiScaleDepthLoss,
+    edge_aware_smoothness_loss,
+    multi_scale_depth_loss,
+)
 from bevdepth_plus.losses.normal_consistency import (
     DepthNormalConsistencyLoss,
     depth_normal_consistency_loss,
@@ -33,6 +45,12 @@ from bevdepth_plus.losses.temporal_order import (
     matched_depths,
     temporal_order_loss,
 )
+from bevdepth_plus.losses.triangulated_points import (
+    MatchLoss,
+    TriangulatedPointLoss,
+    match_loss,
+    triangulated_point_loss,
+)
 from bevdepth_plus.losses.triplets import sample_triplets
 from bevdepth_plus.losses.virtual_normal import (
     VirtualNormalLoss,
@@ -45,31 +63,43 @@ __all__ = [
     "BinDepthLoss",
     "DepthL1Loss",
     "DepthNormalConsistencyLoss",
+    "EdgeAwareSmoothnessLoss",
+    "InterestPointLoss",
+    "MatchLoss",
     "MatchedDepthLoss",
+    "MultiScaleDepthLoss",
     "OrdinalDepthLoss",
     "PairwiseNormalLoss",
     "PearsonDepthLoss",
     "PhotometricLoss",
     "RandomProposalNormalizationLoss",
+    "RepeatabilityLoss",
     "SILogLoss",
     "TemporalOrderLoss",
+    "TriangulatedPointLoss",
     "VirtualNormalLoss",
     "bev_segmentation_loss",
     "bin_depth_loss",
     "depth_l1_loss",
     "depth_normal_consistency_loss",
+    "edge_aware_smoothness_loss",
     "edge_normal_loss",
+    "interest_point_loss",
+    "match_loss",
     "matched_depths",
+    "multi_scale_depth_loss",
     "ordinal_depth_loss",
     "pairwise_normal_loss",
     "pearson_depth_loss",
     "photometric_loss",
     "plane_normal_loss",
     "random_proposal_normalization_loss",
+    "repeatability_loss",
     "sample_crops",
     "sample_triplets",
     "silog_loss",
     "temporal_order_loss",
+    "triangulated_point_loss",
     "virtual_normal_loss",
     "virtual_triplets",
 ]

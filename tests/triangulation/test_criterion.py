@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bevdepth_plus.geometry.pinhole import project, unproject
+from bevdepth_plus.geometry.rigid import transform_points
+from bevdepth_plus.triangulation.criterion import TriangulationCriterion, depth_at, reproject
+from bevdepth_plus.triangulation.densify import DepthDensifier
+from bevdepth_plus.triangulation.encoder import PyramidEncoder
+from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
+from bevdepth_plus.triangulation.keypoints import InterestPointNetwork
+from bevdepth_plus.triangulation.network import TriangulationNetwork, Views
+
+SIZE = (32, 64)
+
+
+def network() -> TriangulationNetwork:
+    torch.manual_seed(0)
+    encoder, narrow = PyramidEncoder(18, 3, 4), PyramidEncoder(18, 2, 4)
+    depth_range = (1.0, 60.0)
+    densifier = DepthDensifier(encoder.channels, depth_range, narrow, (8, 8, 4, 4, 4), 4)
+    points = InterestPointNetwork(encoder, 8, 8)
+    matcher = EpipolarMatcher(samples=12)
+    return TriangulationNetwork(points, matcher, densifier, depth_range, 24, border=2)
+
+
+def random_views(generator: torch.Generator, batch: int = 2, sources: int = 2) -> Views:
+    """Rigs and motions of all kinds: standing, turning, forward, backward, lost poses."""
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator)
+
+    matrix = torch.zeros(batch, 1 + sources, 3, 3)
+    matrix[..., 0, 0] = matrix[..., 1, 1] = 20 + 60 * uniform(batch, 1 + sources)
+    matrix[..., 0, 2], matrix[..., 1, 2], matrix[..., 2, 2] = 32.0, 16.0, 1.0
+    kind = torch.randint(0, 6, (1,), generator=generator).item()
+    angles = (uniform(batch, sources, 3) - 0.5) * (0.0, 0.2, 3.0, 0.0, 0.1, 0.1)[kind]
+    skew = torch.zeros(batch, sources, 3, 3)
+    skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0] = angles.unbind(-1)
+    poses = torch.eye(4).repeat(batch, sources, 1, 1)
+    poses[..., :3, :3] = torch.linalg.matrix_exp(skew - skew.transpose(-1, -2))
+    reach = (0.0, 1e-4, 2.0, 10.0, 0.3, 1.0)[kind]
+    poses[..., :3, 3] = (uniform(batch, sources, 3) - 0.5) * reach
+    if kind == 5:
+        poses[:, 0] = (torch.nan, -torch.inf)[int(uniform(1).item() > 0.5)]
+    images = torch.randn(batch, 1 + sources, 3, *SIZE, generator=generator)
+    return Views(images, matrix, poses)
+
+
+def train(steps: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    model, criterion = network(), TriangulationCriterion()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for step in range(steps):
+        views = random_views(generator)
+        target = 60 * torch.rand(2, 1, *SIZE, generator=generator)
+        target[torch.rand(target.shape, generator=generator) < 0.3] = 0
+        if step % 10 == 0:
+            target.zero_()
+        losses = criterion(model(views, generator=generator), views, target)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is None or parameter.grad.isfinite().all(), (step, name)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        assert all(loss.isfinite() for loss in losses.values()), (step, losses)
+
+
+def test_training_on_random_rigs_and_motions_sees_no_nan():
+    train(steps=12)
+
+
+@pytest.mark.slow
+def test_long_training_on_random_rigs_and_motions_sees_no_nan():
+    train(steps=1000)
+
+
+def test_a_teacher_replaces_repeatability():
+    views = random_views(torch.Generator().manual_seed(1))
+    found = network()(views)
+    target = torch.full((2, 1, *SIZE), 8.0)
+    criterion = TriangulationCriterion()
+    teacher = torch.zeros(2, *SIZE)
+    taught, alone = criterion(found, views, target, teacher), criterion(found, views, target)
+    assert taught["loss_interest_points"] != alone["loss_interest_points"]
+    assert taught["loss_match"] == alone["loss_match"]
+
+
+def test_depth_is_that_of_the_point_s_own_pixel():
+    """Public bug 9: sampled beside it, with zeros outside: 1 m becomes 0.25 m at (0, 0)."""
+    depth = torch.arange(1.0, 33.0).reshape(1, 1, 4, 8)
+    pixels = torch.tensor([[[0.5, 0.5], [7.5, 3.5], [2.5, 1.5]]])
+    assert depth_at(depth, pixels).tolist() == [[1.0, 32.0, 11.0]]
+
+
+def test_the_true_place_is_where_the_source_projects_the_point():
+    views = random_views(torch.Generator().manual_seed(4), batch=1, sources=1)
+    views.source_T_anchor[..., :3, 3] = torch.tensor([0.3, 0.1, -0.5])
+    pixels = torch.tensor([[[20.5, 10.5], [40.5, 20.5], [5.5, 5.5]]])
+    depth = torch.tensor([[4.0, 9.0, 0.0]])
+    found, seen = reproject(pixels, depth, views)
+    points = unproject(pixels, depth.clamp(min=1), views.intrinsics[:, 0])
+    moved = transform_points(views.source_T_anchor[:, 0], points)
+    expected, _ = project(moved, views.intrinsics[:, 1])
+    torch.testing.assert_close(found[:, 0, :2], expected[:, :2], rtol=1e-4, atol=1e-3)
+    assert not seen[0, 0, 2]

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import torch
+
+from bevdepth_plus.triangulation.densify import DepthDensifier
+from bevdepth_plus.triangulation.encoder import PyramidEncoder
+from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
+from bevdepth_plus.triangulation.keypoints import InterestPointNetwork
+from bevdepth_plus.triangulation.network import TriangulationNetwork, Views
+
+
+def small_network() -> TriangulationNetwork:
+    torch.manual_seed(0)
+    encoder = PyramidEncoder(18, base_channels=4)
+    depth_range = (1.0, 60.0)
+    densifier = DepthDensifier(
+        encoder.channels,
+        depth_range,
+        PyramidEncoder(18, 2, base_channels=4),
+        (16, 12, 8, 8, 4),
+        4,
+    )
+    points = InterestPointNetwork(encoder, 8, 16)
+    matcher = EpipolarMatcher(samples=20, min_length=1.0)
+    return TriangulationNetwork(points, matcher, densifier, depth_range, num_points=32)
+
+
+def views(baseline: float = 0.5, sources: int = 2, batch: int = 2) -> Views:
+    matrix = torch.tensor([[50.0, 0, 48], [0, 50, 32], [0, 0, 1]])
+    poses = torch.eye(4).repeat(batch, sources, 1, 1)
+    poses[..., 0, 3] = baseline * torch.arange(1, sources + 1)
+    images = torch.rand(batch, 1 + sources, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    return Views(images, matrix.expand(batch, 1 + sources, 3, 3), poses)
+
+
+def test_any_number_of_sources_gives_depth_at_four_scales():
+    network = small_network().eval()
+    for sources in (1, 3):
+        with torch.no_grad():
+            found = network(views(sources=sources))
+        assert [depth.shape for depth in found.depths] == [
+            (2, 1, 64 // scale, 96 // scale) for scale in (1, 2, 4, 8)
+        ]
+        assert found.points.matches.pixels.shape == (2, sources, 32, 2)
+        assert (found.sparse.depth > 0).sum() == (found.points.depth > 0).sum()
+
+
+def test_a_vehicle_that_stands_falls_back_to_the_image():
+    with torch.no_grad():
+        found = small_network().eval()(views(baseline=0.0))
+    assert (found.points.depth == 0).all() and (found.sparse.depth == 0).all()
+    assert all(depth.isfinite().all() and (depth > 0).all() for depth in found.depths)
+
+
+def test_a_source_with_a_lost_pose_changes_nothing():
+    given = views(sources=2)
+    first = Views(
+        given.images[:, :2], given.intrinsics[:, :2], given.source_T_anchor[:, :1].clone()
+    )
+    given.source_T_anchor[:, 1] = -torch.inf
+    network = small_network().eval()
+    with torch.no_grad():
+        both, alone = network(given), network(first)
+    torch.testing.assert_close(both.points.depth, alone.points.depth)
+
+
+def test_evaluation_repeats_itself_and_training_draws_anew():
+    network = small_network().eval()
+    with torch.no_grad():
+        once, again = (network(views()).points.keypoints.pixels for _ in range(2))
+        network.train()
+        other = network(views()).points.keypoints.pixels
+    assert torch.equal(once, again) and not torch.equal(once, other)
+
+
+def test_every_parameter_that_depth_needs_is_taught():
+    network = small_network()
+    found = network(views())
+    loss = sum(depth.mean() for depth in found.depths) + found.points.inverse_depth.mean.sum()
+    (loss + found.features.logits.square().mean()).backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None]
+    assert without == [] or without == ["matcher.threshold"]
