@@ -1,4 +1,4 @@
-"""Compare our model with recorded results of the public BEVDepth code."""
+"""Compare ours with recorded results of a public code: BEVDepth, DUSt3R or MASt3R."""
 
 from __future__ import annotations
 
@@ -12,16 +12,11 @@ TOLERANCE = 1e-4  # of the largest value of each tensor
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="config.json, official_state_dict.pth, ...")
+    parser.add_argument("folder", type=Path, help="config.json says what it records")
     args = parser.parse_args()
 
-    from mmdet3d.utils import register_all_modules
-
-    from bevdepth_plus.parity import compare_folder
-
-    register_all_modules()
     try:
-        found = compare_folder(args.folder)
+        found = compare(args.folder)
     except (FileNotFoundError, ValueError) as error:
         print(f"check_parity: {error}", file=sys.stderr)
         return 2
@@ -34,6 +29,22 @@ def main() -> int:
     if left_out:
         print(f"not compared, the record holds nothing but NaN: {', '.join(left_out)}")
     return 0 if agreeing == compared > 0 else 1
+
+
+def compare(folder: Path) -> Mapping:
+    """Compare with the code that the folder's config.json names."""
+    if (folder / "config.json").is_file():
+        from bevdepth_plus.pointmaps.parity import compare_folder, is_pointmap_folder
+
+        if is_pointmap_folder(folder):
+            return compare_folder(folder)
+
+    from mmdet3d.utils import register_all_modules
+
+    from bevdepth_plus.parity import compare_folder
+
+    register_all_modules()
+    return compare_folder(folder)
 
 
 def line(name: str, one) -> str:
