@@ -129,8 +129,8 @@ def scale_of(
     """One scale for both views of each item, from the points' distances d to the origin, ``[B]``.
 
     Args:
-        mode: "mean": of d; "median": of d; "sqrt": square of the mean of sqrt(d); "log": mean of
-            log(1 + d).
+        mode: "mean": of d; "median": of d, without a gradient; "sqrt": square of the mean of
+            sqrt(d); "log": mean of log(1 + d).
 
     Raises:
         ValueError: the mode is not known.
@@ -138,7 +138,8 @@ def scale_of(
     mask = torch.cat([part.flatten(1) for part in valid], dim=1)  # [B, P]
     distance = torch.cat([_distance(part).flatten(1) for part in points], dim=1)
     if mode == "median":
-        scale = torch.where(mask, distance, torch.nan).nanmedian(dim=1).values
+        # One pixel's gradient would move the whole scale: it is taken as a constant.
+        scale = torch.where(mask, distance, torch.nan).nanmedian(dim=1).values.detach()
         scale = torch.where(mask.any(1), scale, 1)
     elif mode == "mean":
         scale = _mean(distance, mask)

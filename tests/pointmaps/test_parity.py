@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bevdepth_plus.pointmaps.parity import compare_folder
+from bevdepth_plus.pointmaps.parity.alignment import compare_alignment
+from bevdepth_plus.pointmaps.parity.canonical import compare_canonical
 from bevdepth_plus.pointmaps.parity.full_size import compare_full_size, compare_keys
 from bevdepth_plus.pointmaps.parity.losses import compare_losses
 from bevdepth_plus.pointmaps.parity.matching import compare_matching
@@ -38,8 +40,26 @@ def test_recorded_matches_are_identical(recorded, load_recorded):
 
 def test_recorded_losses_and_their_gradients_agree(load_recorded):
     found = compare_losses(**load_recorded("pointmap_losses"))
-    assert len(found) > 80
-    assert max(one.relative for one in found.values()) < 1e-5
+    assert len(found) == 91
+    assert max(one.relative for one in found.values()) < 5e-5
+
+
+def test_recorded_canonical_views_and_focal_lengths_agree(load_recorded):
+    found = compare_canonical(**load_recorded("canonical"))
+    assert len(found) == 79
+    assert max(one.relative for one in found.values()) < 1e-4
+
+
+def test_recorded_alignments_agree(load_recorded):
+    found = compare_alignment(**load_recorded("alignment_small"))
+    assert len(found) == 92
+    assert max(one.relative for one in found.values()) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_recorded_long_alignment_agrees_as_far_as_it_repeats(load_recorded):
+    found = compare_alignment(**load_recorded("alignment_small"), variants=("default_300_300",))
+    assert max(one.relative for one in found.values()) < 2e-2
 
 
 def test_key_lists_of_all_released_networks_fill_ours(recorded):

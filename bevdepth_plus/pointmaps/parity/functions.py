@@ -8,10 +8,17 @@ from pathlib import Path
 import torch
 
 from bevdepth_plus.comparison import Comparison
+from bevdepth_plus.pointmaps.parity.alignment import compare_alignment
+from bevdepth_plus.pointmaps.parity.canonical import compare_canonical
 from bevdepth_plus.pointmaps.parity.losses import compare_losses
 from bevdepth_plus.pointmaps.parity.matching import compare_matching
 
-_FILES = {"matching.pth": compare_matching, "pointmap_losses.pth": compare_losses}
+_FILES = {
+    "matching.pth": compare_matching,
+    "pointmap_losses.pth": compare_losses,
+    "canonical.pth": compare_canonical,
+    "alignment_small.pth": compare_alignment,
+}
 
 
 def compare_functions(folder: Path, config: Mapping) -> dict[str, Comparison]:
