@@ -37,4 +37,8 @@ setup(
         "pyquaternion",
         "tqdm",
     ],
+    extras_require={
+        # trimesh writes point clouds; safetensors is a second format of converted weights.
+        "pointmaps": ["scipy", "trimesh", "safetensors"],
+    },
 )

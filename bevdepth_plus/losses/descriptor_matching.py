@@ -50,9 +50,7 @@ def info_nce(
     answer = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
     answer = torch.where(valid, answer, -100)  # cross_entropy leaves these out
     return sum(
-        cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="none").view_as(
-            similarity[..., 0]
-        )
+        cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="none").view(valid.shape)
         for logits in (rows, columns)
     )
 

@@ -19,4 +19,13 @@ Masks
 
 Files
     rope, blocks, encoder, decoder, dpt, heads, two_view     the network
+    checkpoints             official weights -> ours
+    images                  an image and its mask as the network wants them
+    matching                reciprocal nearest neighbours of descriptors
+    canonical_views, focal  one pointmap, depth relative to anchors and focal length of an image
+    pair_graphs             which images to pair, and the tree that chains them
+    alignment_problem, scene_parameters, global_alignment    cameras and depth of all images
+    metric_scale            metres from ego motion
+    reconstruction, pair_cache, known_cameras, exports       the whole way, for tools/reconstruct.py
+    parity                  all of it beside recorded results of the public code
 """

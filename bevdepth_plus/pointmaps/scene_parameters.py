@@ -43,7 +43,7 @@ class Known:
         return self.world_T_cam is not None and bool(self.centre_sigma.isfinite().any())
 
     def checked(self, num_images: int) -> Known:
-        """The same, after every shape and value was looked at.
+        """The same, after every shape and value was looked at; unknown ones become the identity.
 
         Raises:
             ValueError: a shape is wrong, a pose is no rigid motion (as one with a flipped axis), or
@@ -67,7 +67,11 @@ class Known:
                 raise ValueError("a pose is exact in both or neither: centre_sigma, rotation_sigma")
             for image in self.centre_sigma.isfinite().nonzero()[:, 0].tolist():
                 _check_rigid(self.world_T_cam[image], image)
-        return self
+        return replace(
+            self,
+            world_T_cam=_only(self.world_T_cam, self.centre_sigma),
+            intrinsics=_only(self.intrinsics, self.focal_sigma),
+        )
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,14 @@ def _in_sigmas(square: Tensor, sigma: Tensor) -> Tensor:
     soft = (sigma > 0) & sigma.isfinite()
     terms = torch.where(soft, square / torch.where(soft, sigma, 1).square(), 0)
     return terms.sum() / 2 / soft.sum().clamp(min=1)
+
+
+def _only(matrices: Tensor | None, sigma: Tensor | None) -> Tensor | None:
+    """The matrices that are known, the identity elsewhere: what is not known may be NaN."""
+    if matrices is None:
+        return None
+    identity = torch.eye(matrices.shape[-1]).to(matrices)
+    return torch.where(sigma.isfinite()[:, None, None], matrices, identity)
 
 
 def _check_rigid(pose: Tensor, image: int) -> None:
