@@ -52,12 +52,12 @@ def pointmaps(poses: Tensor) -> Tensor:
     )
 
 
-def matches_between(poses: Tensor, a: int, b: int, step: int = 3) -> Matches:
-    """Where pixels of image a lie in image b, to the nearest pixel."""
-    centres = pixel_centres(SIZE)[1::step, 1::step].flatten(0, 1)
+def matches_between(poses: Tensor, a: int, b: int) -> Matches:
+    """Pixels of image a that are seen within 0.15 pixels of a pixel's centre of image b."""
+    centres = pixel_centres(SIZE).flatten(0, 1)
     points = rays(centres, intrinsics()) * depth_of(poses[a], centres)[:, None]
     world = transform_points(poses[a], points)
     there, _ = project(transform_points(invert_rigid(poses[b]), world), intrinsics())
-    inside = in_image(there, SIZE)
-    pixels1, pixels2 = centres[inside].long(), there[inside].floor().long()
-    return Matches(pixels1, pixels2, torch.ones(len(pixels1)))
+    near = (there - there.floor() - 0.5).abs().amax(1) < 0.15
+    kept = near & in_image(there, SIZE)
+    return Matches(centres[kept].long(), there[kept].floor().long(), torch.ones(int(kept.sum())))

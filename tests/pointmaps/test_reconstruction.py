@@ -68,19 +68,20 @@ def wall_images(count: int, mask: torch.Tensor | None = None) -> list[LoadedImag
     ]
 
 
-def exact_poses(poses: torch.Tensor) -> Known:
+def exact_cameras(poses: torch.Tensor) -> Known:
     zeros = torch.zeros(len(poses))
-    return Known(world_T_cam=poses, centre_sigma=zeros, rotation_sigma=zeros)
+    return Known(poses, zeros, zeros, scenes.intrinsics().repeat(len(poses), 1, 1), zeros)
 
 
-def test_images_become_depth_with_known_poses(tmp_path):
+def test_images_become_depth_with_known_cameras(tmp_path):
     poses = scenes.camera_poses(3)
     images = wall_images(3)
-    found = reconstruct(WallModel(poses), images, complete_pairs(3), exact_poses(poses), QUICK)
+    found = reconstruct(WallModel(poses), images, complete_pairs(3), exact_cameras(poses), QUICK)
     truth = scenes.pointmaps(poses)[..., 2]
     depth = torch.stack(found.depth)
     assert (depth > 0).all()
-    assert ((depth - truth).abs() / truth).mean() < 0.02
+    # Matches are whole pixels, and half a pixel is 8 % of the depth at this baseline.
+    assert ((depth - truth).abs() / truth).mean() < 0.04
     wall = scenes.pointmaps(poses)[1]
     world = transform_points(poses[1], wall.flatten(0, 1)).view_as(wall)
     assert (found.points(1) - world).norm(dim=-1).median() < 0.2
@@ -121,7 +122,7 @@ def test_half_of_every_image_masked_leaves_nothing_that_is_not_finite(tmp_path):
 
 def test_no_point_above_the_confidence_is_said_and_nothing_is_written(tmp_path):
     poses = scenes.camera_poses(2)
-    found = reconstruct(WallModel(poses), wall_images(2), [(0, 1)], exact_poses(poses), QUICK)
+    found = reconstruct(WallModel(poses), wall_images(2), [(0, 1)], exact_cameras(poses), QUICK)
     with pytest.raises(DataError, match="no point has a confidence above 9"):
         write_reconstruction(found, wall_images(2), tmp_path / "out", min_confidence=9)
     assert not (tmp_path / "out").exists()
@@ -147,7 +148,7 @@ def test_the_cache_knows_content_and_not_names(tmp_path):
     def run(images: list[LoadedImage], **settings: object) -> int:
         before = model.calls
         cache = PairCache(tmp_path, model, settings)
-        reconstruct(model, images, [(0, 1)], exact_poses(poses), QUICK, cache=cache)
+        reconstruct(model, images, [(0, 1)], exact_cameras(poses), QUICK, cache=cache)
         return model.calls - before
 
     assert run(images) == 1
