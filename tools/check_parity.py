@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare ours with recorded results of the public BEVDepth or DELTAS code."""
+"""Compare ours with recorded results of a public code: BEVDepth, DELTAS, DUSt3R or MASt3R."""
 
 from __future__ import annotations
 
@@ -14,21 +14,15 @@ TOLERANCE = 1e-4  # of the largest value of each tensor
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="config.json, official_state_dict.pth, ...")
+    parser.add_argument("folder", type=Path, help="config.json says what it records")
     args = parser.parse_args()
 
     if kind(args.folder) == "deltas":
         from bevdepth_plus.triangulation.parity import report
 
         return report(args.folder)
-
-    from mmdet3d.utils import register_all_modules
-
-    from bevdepth_plus.official.parity import compare_folder
-
-    register_all_modules()
     try:
-        found = compare_folder(args.folder)
+        found = compare(args.folder)
     except (FileNotFoundError, ValueError) as error:
         print(f"check_parity: {error}", file=sys.stderr)
         return 2
@@ -41,6 +35,21 @@ def main() -> int:
     if left_out:
         print(f"not compared, the record holds nothing but NaN: {', '.join(left_out)}")
     return 0 if agreeing == compared > 0 else 1
+
+
+def compare(folder: Path) -> Mapping:
+    """Compare with the code that the folder's config.json names."""
+    if kind(folder).startswith("pointmap_"):
+        from bevdepth_plus.pointmaps.parity import compare_folder
+
+        return compare_folder(folder)
+
+    from mmdet3d.utils import register_all_modules
+
+    from bevdepth_plus.official.parity import compare_folder
+
+    register_all_modules()
+    return compare_folder(folder)
 
 
 def kind(folder: Path) -> str:

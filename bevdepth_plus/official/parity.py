@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import bevdepth_plus.models  # noqa: F401
+from bevdepth_plus.comparison import Comparison, compare
 from bevdepth_plus.geometry.cameras import CameraRig
 from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.mmdet3d_boxes import to_mmdet3d
@@ -30,23 +30,6 @@ FILES = ("config.json", "official_state_dict.pth", "inputs.pth", "expected.pth")
 _FRUSTUM_STEPS = (4, 2, 2)
 # What exists for each frame and camera: ours is [B, S, N, ...], a record may hold less.
 _PER_FRAME = ("img_feats", "depthnet_out", "frustum_ego_xyz")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How far our tensor is from the recorded one.
-
-    Attributes:
-        absolute: the largest error; NaN where ours is NaN and the record is not.
-        relative: the same over the record's largest value.
-        compared: entries compared; those recorded as NaN are not.
-        recorded: entries recorded.
-    """
-
-    absolute: float
-    relative: float
-    compared: int
-    recorded: int
 
 
 def compare_folder(folder: Path) -> dict[str, Comparison]:
@@ -77,7 +60,7 @@ def compare_folder(folder: Path) -> dict[str, Comparison]:
     for name in _PER_FRAME:
         if name in expected:
             actual[name] = _like_record(actual[name], expected[name].shape)
-    return {name: _compare(name, actual[name], expected[name]) for name in expected}
+    return {name: compare(name, actual[name], expected[name]) for name in expected}
 
 
 def run(model, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -162,16 +145,3 @@ def _like_record(frames: Tensor, shape: Sequence[int]) -> Tensor:
     key = frames[:, 0]
     forms = (key, key.flatten(0, 1), frames, frames.flatten(0, 2))
     return next((form for form in forms if form.shape == shape), key)
-
-
-def _compare(name: str, actual: Tensor, expected: Tensor) -> Comparison:
-    if actual.shape != expected.shape:
-        raise ValueError(f"{name}: ours is {tuple(actual.shape)}, recorded {tuple(expected.shape)}")
-    known = ~expected.isnan()
-    compared = int(known.sum())
-    if not compared:
-        return Comparison(0.0, 0.0, 0, expected.numel())
-    actual, expected = actual[known].double(), expected[known].double()
-    difference = (actual - expected).abs().max().item()
-    relative = difference / max(expected.abs().max().item(), 1e-12)
-    return Comparison(difference, relative, compared, known.numel())
