@@ -1,8 +1,8 @@
-"""Train what sees motion alone: the maps it compares are computed once and kept on disk.
+"""A detector's BEV maps on disk, so that what compares them can train without images.
 
-The detector stays as it is. What the first convolution of its head makes of every key frame and its
-past is written by :func:`keep_encoded`; :class:`LoadEncoded` reads it in the place of images, and
-:class:`FromEncoded` trains velocities on it. Checkpoints are those of the whole detector.
+The first convolution of a :class:`MotionCenterHead` makes one map of each moment. All that comes
+before it stays as it is, so the maps are computed once, by :func:`write_shared_maps`, and
+:class:`LoadSharedMaps` reads them in the place of images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import DATASETS, MODELS, TRANSFORMS
-from mmdet3d.structures import Det3DDataSample
 from mmdet3d.utils import register_all_modules
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import load_checkpoint
@@ -23,38 +22,36 @@ from torch import Tensor
 from tqdm import tqdm
 
 import bevdepth_plus.plugin  # noqa: F401, for processes of their own
-from bevdepth_plus.geometry.camera import CameraRig
-from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
+from bevdepth_plus.geometry.cameras import CameraRig
 from bevdepth_plus.models.detector import BEVDepth
 
 
-def encoded_path(folder: str | Path, image: str) -> Path:
-    """Where the maps of the sample with this image (of its first camera) are kept."""
+def shared_maps_path(folder: str | Path, image: str) -> Path:
+    """The file of the sample with this image (of its first camera)."""
     return Path(folder) / f"{Path(image).stem}.npy"
 
 
-def keep_encoded(
+def write_shared_maps(
     model: Mapping, checkpoint: Path, dataset: Mapping, folder: Path, jobs: int = 1
 ) -> None:
-    """Write the maps that motion is seen in, of each sample of a data set; finished ones stay.
+    """Write the shared maps of each sample of a data set; files that exist are kept.
 
     Args:
-        model: config of a detector with ``fuse_encoded`` and a MotionCenterHead.
+        model: config of a detector with ``fuse_encoded`` and a MotionCenterHead named ``boxes``.
         checkpoint: its weights.
         dataset: config of the data set, with a pipeline for tests.
-        folder: gets one ``.npy`` a sample, float16 ``[S * C, Y, X]``.
+        folder: gets one ``.npy`` for each sample, float16 ``[S * C, Y, X]``.
         jobs: processes at the same time; several have one thread each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     args = (jobs, model, checkpoint, dataset, folder)
     if jobs == 1:
-        _keep_part(0, *args)
+        _write_part(0, *args)
     else:
-        torch.multiprocessing.spawn(_keep_part, args, nprocs=jobs, daemon=True)
+        torch.multiprocessing.spawn(_write_part, args, nprocs=jobs, daemon=True)
 
 
-@torch.no_grad()
-def _keep_part(
+def _write_part(
     job: int, jobs: int, model: Mapping, checkpoint: Path, dataset: Mapping, folder: Path
 ) -> None:
     """Every ``jobs``-th sample."""
@@ -62,55 +59,36 @@ def _keep_part(
     if jobs > 1:
         torch.set_num_threads(1)
     detector = MODELS.build(model).eval()
-    load_checkpoint(detector, str(checkpoint), map_location="cpu", logger="silent")
+    load_checkpoint(detector, str(checkpoint), map_location="cpu", strict=True, logger="silent")
     samples = DATASETS.build(dataset)
     for index in tqdm(range(job, len(samples), jobs), unit="key frame", disable=job > 0):
-        path = encoded_path(folder, samples.get_data_info(index)["img_path"][0])
+        path = shared_maps_path(folder, samples.get_data_info(index)["img_path"][0])
         if path.is_file():
             continue
-        data = detector.data_preprocessor(pseudo_collate([samples[index]]))
-        rig = CameraRig.from_metainfo([data["data_samples"][0].metainfo])
-        images = data["inputs"]["img"].unflatten(1, (rig.num_frames, rig.num_cameras))
-        maps = detector.bbox_head.shared_maps(detector.forward_bev(images, rig)[0])
-        fresh = path.with_suffix(".tmp")
-        with fresh.open("wb") as file:
-            np.save(file, torch.cat(maps, dim=1)[0].half().numpy())
-        os.replace(fresh, path)
+        maps = _shared_maps(detector, samples[index])
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.save(file, maps.half().numpy())
+        os.replace(temporary, path)
+
+
+@torch.no_grad()
+def _shared_maps(detector: BEVDepth, sample: dict) -> Tensor:
+    """The maps of all moments of a sample, newest first, ``[S * C, Y, X]``."""
+    data = detector.data_preprocessor(pseudo_collate([sample]))
+    rig = CameraRig.from_metainfo([data["data_samples"][0].metainfo])
+    images = data["inputs"]["img"].unflatten(1, (rig.num_moments, rig.num_cameras))
+    bev, _ = detector.forward_bev(images, rig)  # [1, S * C, Y, X]
+    return torch.cat(detector.heads["boxes"].shared_maps(bev), dim=1)[0]
 
 
 @TRANSFORMS.register_module()
-class LoadEncoded(BaseTransform):
-    """Reads what :func:`keep_encoded` wrote, as one image of many channels."""
+class LoadSharedMaps(BaseTransform):
+    """Reads what :func:`write_shared_maps` wrote, as one image of many channels."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
     def transform(self, results: dict) -> dict:
-        maps = np.load(encoded_path(self.folder, results["img_path"][0]))
+        maps = np.load(shared_maps_path(self.folder, results["img_path"][0]))
         return {**results, "img": [maps.transpose(1, 2, 0)]}
-
-
-@MODELS.register_module()
-class EncodedPreprocessor(MultiViewPreprocessor):
-    """Batches as they are; there are no pixels to normalise."""
-
-    def forward(self, data: dict, training: bool = False) -> dict:
-        data = self.cast_data(data)
-        maps = torch.cat(data["inputs"]["img"]).float()
-        return {"inputs": {"img": maps}, "data_samples": data["data_samples"]}
-
-
-@MODELS.register_module()
-class FromEncoded(BEVDepth):
-    """A :class:`BEVDepth` that learns velocities from kept maps; the rest is only carried along."""
-
-    def loss(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:
-        """Loss of the velocities."""
-        gt = [sample.gt_instances_3d for sample in batch_data_samples]
-        velocities = self.velocities(batch_inputs_dict["img"])
-        return dict(loss_velocity=self.bbox_head.velocity_loss(velocities, gt))
-
-    def velocities(self, maps: Tensor) -> list[Tensor]:
-        """What the head makes of kept maps, of as many of the moments as it knows."""
-        maps = maps.split(self.bbox_head.shared_conv.out_channels, dim=1)
-        return self.bbox_head.velocities(maps[: self.bbox_head.num_frames])
