@@ -6,20 +6,30 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from encoded import encoded_path, keep_encoded
 from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
-from training_variants import merged
-from two_frames import CLOSE_BY, CONFIG, REPO, load_detector, whole
-from two_frames_figure import draw
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.visualization.style import GAP
+from experiments.runner.variants import REPO, merged, training_config
+from experiments.two_frames.figure import draw
+from experiments.two_frames.run import (
+    CLOSE_BY,
+    CONFIG,
+    Start,
+    detector_config,
+    velocity_variant,
+)
+from experiments.two_frames.run import (
+    test_set as make_test_set,
+)
+from experiments.two_frames.shared_maps import shared_maps_path, write_shared_maps
+from experiments.two_frames.velocity_training import load_one_frame_detector, whole_detector
 
 
 @pytest.fixture(scope="module")
@@ -50,43 +60,78 @@ def sample_of(model, dataset: dict, index: int) -> dict:
     return model.data_preprocessor(pseudo_collate([DATASETS.build(dataset)[index]]))
 
 
-@torch.no_grad()
-def test_kept_maps_give_the_velocities_that_their_images_give(detector, dataset, tmp_path):
-    kept, weights = tmp_path / "kept", tmp_path / "weights.pth"
-    from_maps = dict(type="FromEncoded", data_preprocessor=dict(type="EncodedPreprocessor"))
-    pipeline = [dict(type="LoadEncoded", folder=str(kept)), dict(type="PackBEVInputs")]
-    for name in ("two_frames", "one_frame"):
-        config = whole(name)
-        model = MODELS.build(config["model"]).eval()
-        load_detector(model, detector)
-        nn.init.normal_(model.bbox_head.motion[-1].weight)
-        if name == "two_frames":  # as in the benchmark: the maps of both moments, kept once
-            torch.save(dict(state_dict=model.state_dict()), weights)
-            keep_encoded(config["model"], weights, dataset(config), kept, jobs=2)
-            assert len(list(kept.glob("*.npy"))) == 3
-        expected = model(**sample_of(model, dataset(config), 2), mode="tensor")
-        carried = MODELS.build(merged(config["model"], from_maps)).eval()
-        carried.load_state_dict(model.state_dict())
-        sample = sample_of(carried, {**dataset(config), "pipeline": pipeline}, 2)
-        for found, task in zip(carried.velocities(sample["inputs"]["img"]), expected, strict=True):
-            torch.testing.assert_close(found, task[0]["vel"], rtol=2e-3, atol=2e-3)
-
-
-def test_all_but_what_sees_motion_is_frozen():
+def velocity_model(name: str, start: Path | None = None):
+    """The model that learns a variant's velocities from shared maps."""
     register_all_modules()
-    model = MODELS.build(whole("two_frames")["model"])
+    model = detector_config(name)["model"]
+    return MODELS.build({**model, "type": "VelocityFromSharedMaps", "start": start and str(start)})
+
+
+@torch.no_grad()
+def test_shared_maps_give_the_velocities_that_their_images_give(detector, dataset, tmp_path):
+    folder, weights = tmp_path / "maps", tmp_path / "weights.pth"
+    pipeline = [dict(type="LoadSharedMaps", folder=str(folder)), dict(type="PackBEVInputs")]
+    for name in ("two_frames", "one_frame"):
+        config = detector_config(name)
+        model = MODELS.build(config["model"]).eval()
+        load_one_frame_detector(model, detector)
+        nn.init.normal_(model.heads["boxes"].motion[-1].weight)
+        torch.save(dict(state_dict=model.state_dict(), meta={}), weights)
+        if name == "two_frames":  # as in the experiment: the maps of both moments, written once
+            write_shared_maps(config["model"], weights, dataset(config), folder, jobs=2)
+            assert len(list(folder.glob("*.npy"))) == 3
+        expected = model(**sample_of(model, dataset(config), 2), mode="tensor")["boxes"]
+        alone = velocity_model(name, weights)
+        alone.init_weights()
+        alone.eval()
+        sample = sample_of(alone, {**dataset(config), "pipeline": pipeline}, 2)
+        found = alone.velocities(torch.cat(sample["inputs"]["img"]).float())
+        for velocity, task in zip(found, expected, strict=True):
+            torch.testing.assert_close(velocity, task[0]["vel"], rtol=2e-3, atol=2e-3)
+
+
+def test_only_the_motion_layers_train_and_the_rest_of_the_head_keeps_its_statistics():
+    model = velocity_model("two_frames").train()
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
-    assert trained == {
-        f"bbox_head.motion.{n}" for n, _ in model.bbox_head.motion.named_parameters()
-    }
+    motion = model.heads["boxes"].motion
+    assert trained == {f"heads.boxes.motion.{name}" for name, _ in motion.named_parameters()}
+    assert motion.training
+    assert not model.heads["boxes"].shared_conv.training
+    assert not model.heads["boxes"].task_heads.training
+
+
+def test_trained_heads_return_into_the_detector_they_started_from(detector, tmp_path):
+    start, trained = tmp_path / "start.pth", tmp_path / "iter_5.pth"
+    whole = MODELS.build(detector_config("two_frames")["model"])
+    load_one_frame_detector(whole, detector)
+    torch.save(dict(state_dict=whole.state_dict(), meta={}), start)
+    alone = velocity_model("two_frames", start)
+    alone.init_weights()
+    nn.init.ones_(alone.heads["boxes"].motion[-1].bias)
+    torch.save(dict(state_dict=alone.state_dict(), meta={}), trained)
+    weights = torch.load(whole_detector(trained, start), weights_only=True)["state_dict"]
+    changed = {n for n, value in whole.state_dict().items() if not torch.equal(value, weights[n])}
+    assert changed == {"heads.boxes.motion.5.bias"}
+    assert whole.state_dict().keys() == weights.keys()
+
+
+def test_velocities_are_trained_from_maps_and_tested_with_the_whole_detector():
+    start = Start("maps", {"two_frames": "start.pth"})
+    variant = velocity_variant("two_frames", start)
+    trained = training_config(variant, seed=0, steps=5)
+    steps = trained["train_dataloader"]["dataset"]["pipeline"]
+    assert [step["type"] for step in steps.values()] == ["LoadSharedMaps", "PackBEVInputs"]
+    assert trained["model"]["type"] == "VelocityFromSharedMaps"
+    tested = merged(trained, make_test_set("data/here").overrides)
+    assert tested["model"] == detector_config("two_frames")["model"]
 
 
 def test_weights_of_another_detector_are_refused(detector):
-    model = MODELS.build(whole("one_frame")["model"])
+    model = MODELS.build(detector_config("one_frame")["model"])
     with pytest.raises(DataError, match="more_to_it"):
-        load_detector(model, {**detector, "more_to_it": torch.zeros(1)})
+        load_one_frame_detector(model, {**detector, "more_to_it": torch.zeros(1)})
     with pytest.raises(DataError, match="depth_net"):
-        load_detector(model, {k: v for k, v in detector.items() if not k.startswith("depth_net")})
+        load_one_frame_detector(model, {k: v for k, v in detector.items() if "depth_net" not in k})
 
 
 def test_the_picture_has_a_panel_for_each_detector(detector, dataset, tmp_path):
@@ -105,5 +150,6 @@ def test_the_picture_has_a_panel_for_each_detector(detector, dataset, tmp_path):
     assert len(np.unique(left.reshape(-1, 3), axis=0)) > 100
 
 
-def test_a_sample_is_kept_under_its_first_image():
-    assert encoded_path("kept", "samples/CAM_FRONT_LEFT/a__1.jpg") == Path("kept/a__1.npy")
+def test_the_maps_of_a_sample_have_the_name_of_its_first_image():
+    path = shared_maps_path("maps", "samples/CAM_FRONT_LEFT/a__1.jpg")
+    assert path == Path("maps/a__1.npy")
