@@ -133,7 +133,7 @@ class DepthEstimator(BaseModule):
 
         # [B, N, K, H, W] and [B, N, C, H, W]
         depth_net_cameras = view.key if self.key_cameras_for_past else as_key
-        logits, context = self.depth_net(view.features, self._parameters(depth_net_cameras))
+        logits, context = self.depth_net(view.features, self._camera_numbers(depth_net_cameras))
         bins = self._metric_bins(logits.float(), cameras)  # [B, N, D, H, W], probabilities
         predictions = {name: prior(view) for name, prior in self.priors.items()}
         return Perception(
@@ -191,7 +191,7 @@ class DepthEstimator(BaseModule):
         cue = ground_scale(cameras, u, v)[:, :, None] / _PIXELS_PER_METRE  # [B, N, 1, H, W]
         return torch.cat([features, cue.to(features.dtype)], dim=2)
 
-    def _parameters(self, cameras: Cameras) -> Tensor:
+    def _camera_numbers(self, cameras: Cameras) -> Tensor:
         if self.canonical is not None:
             cameras = canonical_cameras(cameras, self.canonical.focal)
         return camera_parameters(cameras)
