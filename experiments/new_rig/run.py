@@ -21,7 +21,7 @@ from experiments.new_rig.perfect_score import perfect_score
 from experiments.runner.command_line import add_arguments, read_results, run_experiment
 from experiments.runner.report import markdown, publish, spread
 from experiments.runner.synthetic_data import make_synthetic
-from experiments.runner.variants import REPO, TestSet, Variant, merged
+from experiments.runner.variants import REPO, TestSet, Variant, combined
 
 NAME = "new_rig"
 SAME = "nuscenes"
@@ -52,7 +52,7 @@ CANONICAL = dict(
 )
 IMAGES = dict(dataset=dict(pipeline=dict(augment_images=dict(canonical_focal=FOCAL))))
 # Down to the black frame that a lens of 1.4 times the canonical focal length leaves.
-FRAMED = merged(IMAGES, dict(dataset=dict(pipeline=dict(augment_images=dict(scale=(0.7, 1.1))))))
+FRAMED = combined(IMAGES, dict(dataset=dict(pipeline=dict(augment_images=dict(scale=(0.7, 1.1))))))
 VARIANTS = [
     Variant("lift_splat", PLAIN, dict(model=dict(depth=dict(depth_net=dict(camera_aware=False))))),
     Variant("bevdepth", PLAIN),
@@ -60,7 +60,7 @@ VARIANTS = [
     Variant(
         "image_cstm",
         METRIC,
-        dict(model=merged(AUXILIARY, CANONICAL), train_dataloader=IMAGES, test_dataloader=IMAGES),
+        dict(model=combined(AUXILIARY, CANONICAL), train_dataloader=IMAGES, test_dataloader=IMAGES),
     ),
     Variant("fused", METRIC),
     Variant("canonical", PLUS),

@@ -92,6 +92,23 @@ def merged(config: Mapping, overrides: Mapping, path: str = "") -> dict:
     return result
 
 
+def combined(*overrides: Mapping) -> dict:
+    """Several overrides as one, later ones over earlier ones; they stay as they are.
+
+    Unlike :func:`merged` it keeps None and ``_delete_`` for the config that they will meet.
+    """
+    result: dict = {}
+    for part in overrides:
+        for name, value in part.items():
+            old = result.get(name)
+            adds = isinstance(old, Mapping) and isinstance(value, Mapping)
+            if adds and value.get("_delete_") is not True:
+                result[name] = combined(old, value)
+            else:
+                result[name] = copy.deepcopy(value)
+    return result
+
+
 def with_steps(config: dict, steps: int) -> dict:
     """A config of another length; its schedule, warm-up included, scales along."""
     config = copy.deepcopy(config)

@@ -28,7 +28,7 @@ from experiments.runner.command_line import add_arguments, read_results, run_exp
 from experiments.runner.report import markdown, publish, spread
 from experiments.runner.single_run import checkpoint_to_test, run_folder
 from experiments.runner.synthetic_data import make_synthetic
-from experiments.runner.variants import REPO, TestSet, Variant, merged
+from experiments.runner.variants import REPO, TestSet, Variant, combined, merged
 from experiments.two_frames.figure import draw
 from experiments.two_frames.shared_maps import write_shared_maps
 from experiments.two_frames.velocity_training import load_one_frame_detector, whole_detector
@@ -78,7 +78,7 @@ def num_frames_overrides(num_frames: int) -> dict:
     if num_frames == 1:
         temporal.update(fusion=None, fuse_encoded=None)  # one map needs neither
     heads = dict(boxes=dict(num_frames=num_frames))
-    return merged(
+    return combined(
         CLOSE_BY,
         dict(
             model=dict(temporal=temporal, heads=heads),
@@ -130,7 +130,7 @@ def velocity_variant(name: str, start: Start) -> Variant:
         train_dataloader=dict(batch_size=8, dataset=dict(pipeline=pipeline)),
         optim_wrapper=dict(optimizer=dict(lr=3e-3)),
     )
-    overrides = merged(num_frames_overrides(FRAMES[name]), training)
+    overrides = combined(num_frames_overrides(FRAMES[name]), training)
     return Variant(name, MOTION, overrides, partial(whole_detector, start=REPO / checkpoint))
 
 
@@ -141,7 +141,7 @@ def test_set(data: str) -> TestSet:
         model=dict(type="BEVDepth", start=None),
         test_evaluator=dict(class_range=RANGE),
     )
-    return TestSet("val", merged(val.overrides, overrides))
+    return TestSet("val", combined(val.overrides, overrides))
 
 
 def table(results: Mapping[str, Any]) -> str:

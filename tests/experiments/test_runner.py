@@ -12,7 +12,14 @@ from experiments.runner.command_line import read_results, select
 from experiments.runner.experiment import Experiment
 from experiments.runner.report import headline, spread
 from experiments.runner.single_run import Tools, config_hash, write_config
-from experiments.runner.variants import TestSet, Variant, merged, training_config, with_steps
+from experiments.runner.variants import (
+    TestSet,
+    Variant,
+    combined,
+    merged,
+    training_config,
+    with_steps,
+)
 
 CONFIG = """
 optimizer = dict(type="AdamW", lr=0.1)
@@ -227,6 +234,16 @@ def test_none_deletes_dicts_merge_by_name_and_the_arguments_stay():
     )
     assert config["steps"]["load"] == dict(x=1) and config["a"] == dict(b=1, c=2)
     assert overrides["whole"]["_delete_"]
+
+
+def test_combined_overrides_do_to_a_config_what_they_do_one_after_the_other():
+    config = dict(model=dict(fusion=dict(type="Concat"), frames=2), steps=dict(load=1, pack=2))
+    first = dict(model=dict(fusion=None, frames=1))
+    second = dict(model=dict(frames=3, size=4), steps=dict(_delete_=True, maps=5))
+    both = combined(first, second)
+    assert merged(config, both) == dict(model=dict(frames=3, size=4), steps=dict(maps=5))
+    assert merged(config, both) == merged(merged(config, first), second)
+    assert first == dict(model=dict(fusion=None, frames=1))
 
 
 def test_an_override_that_numbers_the_items_of_a_list_is_refused():

@@ -67,8 +67,9 @@ def velocity_model(name: str, start: Path | None = None):
     return MODELS.build({**model, "type": "VelocityFromSharedMaps", "start": start and str(start)})
 
 
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 @torch.no_grad()
-def test_shared_maps_give_the_velocities_that_their_images_give(detector, dataset, tmp_path):
+def test_shared_maps_give_the_velocities_that_their_images_give(detector, dataset, tmp_path, jobs):
     folder, weights = tmp_path / "maps", tmp_path / "weights.pth"
     pipeline = [dict(type="LoadSharedMaps", folder=str(folder)), dict(type="PackBEVInputs")]
     for name in ("two_frames", "one_frame"):
@@ -78,7 +79,7 @@ def test_shared_maps_give_the_velocities_that_their_images_give(detector, datase
         nn.init.normal_(model.heads["boxes"].motion[-1].weight)
         torch.save(dict(state_dict=model.state_dict(), meta={}), weights)
         if name == "two_frames":  # as in the experiment: the maps of both moments, written once
-            write_shared_maps(config["model"], weights, dataset(config), folder, jobs=2)
+            write_shared_maps(config["model"], weights, dataset(config), folder, jobs)
             assert len(list(folder.glob("*.npy"))) == 3
         expected = model(**sample_of(model, dataset(config), 2), mode="tensor")["boxes"]
         alone = velocity_model(name, weights)
