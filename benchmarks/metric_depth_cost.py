@@ -1,6 +1,6 @@
-"""What the metric depth head costs a training step: python benchmarks/metric_depth_cost.py
+"""What the metric depth prior costs a training step: python benchmarks/metric_depth_cost.py
 
-Steps of the demo's detector without the head, with it as an auxiliary branch, and fused, taken in
+Steps of the demo's detector without the prior, with it as an auxiliary task, and fused, taken in
 turn on the same samples in one process, so that the ratios hold on a busy machine too.
 """
 
@@ -24,8 +24,8 @@ from bevdepth_plus.files import write_json
 
 CONFIG = "configs/synthetic_small_metric.py"
 VARIANTS = {
-    "without": {"model.metric_depth_head": None},
-    "auxiliary": {"model.metric_depth_head.fuse": False},
+    "without": {"model.depth.priors": None},
+    "auxiliary": {"model.depth.priors.metric.fuse": False},
     "fused": {},
 }
 

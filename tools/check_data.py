@@ -17,7 +17,7 @@ from bevdepth_plus.checks.data import check_data
 from bevdepth_plus.checks.findings import Findings
 from bevdepth_plus.checks.report import report_text
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.evaluation.submission import write_json_atomically
+from bevdepth_plus.files import write_json
 from bevdepth_plus.writable import require_writable
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     except DataError as error:
         print(f"check_data.py: {error}", file=sys.stderr)
         return 2
-    write_json_atomically(vars(findings), out, indent=2)
+    write_json(out, vars(findings), indent=2)
     print(report_text(findings))
     print(f"report: {out}")
     return 1 if findings.problems else 0

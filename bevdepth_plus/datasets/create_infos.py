@@ -27,6 +27,7 @@ from bevdepth_plus.datasets.nuscenes_infos import (
 from bevdepth_plus.datasets.plain_pickle import read_pickle
 from bevdepth_plus.datasets.splits import scenes_of, split_names
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_write
 
 # Raise it when the entries change, so that files of an older layout are not taken as finished.
 LAYOUT = 2
@@ -193,12 +194,8 @@ def _info_file(entries: list[dict], reader: Reader, digest: str) -> dict:
 
 
 def _write(path: Path, content: object) -> None:
-    """Pickles to a temporary name first: a file with its final name is always whole."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with atomic_write(path) as file:
             pickle.dump(content, file, protocol=4)
-        os.replace(part, path)
     except OSError as error:
         raise _not_writable(path.parent, error.strerror) from None

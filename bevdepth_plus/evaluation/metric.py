@@ -24,8 +24,9 @@ from bevdepth_plus.evaluation.notes import notes_on
 from bevdepth_plus.evaluation.nuscenes_format import MAX_BOXES_PER_SAMPLE, results_from_boxes
 from bevdepth_plus.evaluation.rules import scoring_rules
 from bevdepth_plus.evaluation.segmentation import LayerSums
-from bevdepth_plus.evaluation.submission import write_json_atomically, write_submission
+from bevdepth_plus.evaluation.submission import write_submission
 from bevdepth_plus.evaluation.tables import depth_table, detection_table, map_table
+from bevdepth_plus.files import write_json
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
@@ -159,7 +160,7 @@ class NuScenesBEVMetric(BaseMetric):
             report["notes"].append("the model gives no velocities: vel_err is that of rest")
         self._show(report)
         if self.out_dir is not None:
-            write_json_atomically(report, self.out_dir / "metrics.json", indent=2)
+            write_json(self.out_dir / "metrics.json", report, indent=2)
         return _flatten(report)
 
     @property

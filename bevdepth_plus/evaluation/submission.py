@@ -20,6 +20,7 @@ from nuscenes.utils.splits import create_splits_scenes
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.nuscenes_format import MAX_BOXES_PER_SAMPLE
+from bevdepth_plus.files import write_json
 
 CAMERA_ONLY_META = {
     "use_camera": True,
@@ -38,21 +39,8 @@ def write_submission(
     meta: Mapping[str, bool] = CAMERA_ONLY_META,
 ) -> Path:
     """Write ``{meta, results}``; a broken-off run leaves no half-written file."""
-    return write_json_atomically({"meta": dict(meta), "results": dict(results)}, path)
-
-
-def write_json_atomically(content: Any, path: str | os.PathLike, indent: int | None = None) -> Path:
-    """Write JSON beside its place and move it there; NaN is refused."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w") as file:
-            json.dump(content, file, indent=indent, allow_nan=False)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    write_json(path, {"meta": dict(meta), "results": dict(results)})
+    return Path(path)
 
 
 def read_submission(path: str | os.PathLike) -> Any:

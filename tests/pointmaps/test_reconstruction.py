@@ -44,7 +44,7 @@ class WallModel(nn.Module):
 
     def symmetric(self, images1: torch.Tensor, images2: torch.Tensor) -> tuple[Pointmap, ...]:
         self.calls += 1
-        a, b = (int(round(image[0, 0, 0, 0].item() * 10)) for image in (images1, images2))
+        a, b = (round(image[0, 0, 0, 0].item() * 10) for image in (images1, images2))
         return tuple(self.say(of, seen_by) for of, seen_by in ((a, a), (b, a), (b, b), (a, b)))
 
     def say(self, of: int, seen_by: int) -> Pointmap:

@@ -1,4 +1,4 @@
-"""The figure of ``new_rig.py``: what each variant is worth on each rig."""
+"""The figure of the experiment: mAP and depth error of each variant on each rig."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw(
     rigs: Mapping[str, str],  # test set -> what to call it
     path: Path,
 ) -> None:
-    """mAP and error of the depth that places features, bars by rig; lines span the seeds."""
+    """mAP, and the error of the depth that is lifted; bars by rig, lines span the seeds."""
     summary = results["summary"]
     variants = [variant for variant in variants if variant in summary]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -33,20 +33,20 @@ def draw(
 
 
 def lifted(metrics: Mapping[str, Any]) -> str:
-    """Which depth places the features in the BEV map."""
+    """Which depth is lifted into the BEV map."""
     return "fused" if "depth/fused/abs_rel" in metrics else "bin"
 
 
 def _bars(axes: Axes, summary: Mapping, variants: Sequence[str], rigs: Mapping, metric) -> None:
     width = 0.84 / max(1, len(variants))
-    for place, variant in enumerate(variants):
+    for position, variant in enumerate(variants):
         for index, rig in enumerate(rigs):
             metrics = summary[variant].get(rig)
             if not metrics:
                 continue
             values = metrics[metric(metrics)]
-            x = index - 0.42 + (place + 0.5) * width
-            colour = _COLOURS[place % len(_COLOURS)]
+            x = index - 0.42 + (position + 0.5) * width
+            colour = _COLOURS[position % len(_COLOURS)]
             label = variant if index == 0 else None
             axes.bar(x, values["mean"], width * 0.92, color=colour, label=label)
             axes.plot([x, x], [values["min"], values["max"]], color="black", lw=1.2)

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
-import depth_losses
-import new_rig
 import pytest
-import two_frames
-from new_rig_figure import draw
-from training_variants import training_config
+
+from bevdepth_plus.datasets.pipeline import steps
+from experiments.depth_losses import run as depth_losses
+from experiments.new_rig import run as new_rig
+from experiments.new_rig.figure import draw
+from experiments.runner.command_line import read_results
+from experiments.runner.report import summary
+from experiments.runner.variants import REPO, training_config
+from experiments.two_frames import run as two_frames
+
+REPORTS = {
+    "new_rig": new_rig.tables,
+    "depth_losses": depth_losses.report,
+    "two_frames": two_frames.table,
+}
 
 
 def spread_of(value: float) -> dict[str, float]:
@@ -29,8 +41,8 @@ def results() -> dict:
 
 
 def test_the_kept_share_is_of_the_same_variants_same_rig_score(results):
-    assert new_rig.kept(results, "fused", "nuscenes_f1.4") == pytest.approx(1 / 3)
-    assert new_rig.kept(results, "lift_splat", "nuscenes_f1.4") is None
+    assert new_rig.kept_share(results, "fused", "nuscenes_f1.4") == pytest.approx(1 / 3)
+    assert new_rig.kept_share(results, "lift_splat", "nuscenes_f1.4") is None
     (row,) = [r for r in new_rig.tables(results).splitlines() if r.startswith("| bevdepth | 0.400")]
     assert "0.133 (0.120..0.147), 33 %" in row
 
@@ -63,11 +75,12 @@ def test_every_variant_makes_a_config(variant):
 def test_every_set_of_losses_is_taught_by_dense_depth_and_has_its_row():
     for variant in depth_losses.VARIANTS:
         config = training_config(variant, seed=0, steps=None)
-        steps = [step["type"] for step in config["train_dataloader"]["dataset"]["pipeline"]]
-        assert "LoadDenseDepth" in steps and "LidarDepthMaps" not in steps
-        assert "silog" in config["model"]["metric_depth_head"]["losses"]
-    summary = {"vnl": {"dense": {"depth/metric/abs_rel": spread_of(0.1)}}}
-    text = depth_losses.table({"summary": summary}, "dense")
+        pipeline = config["train_dataloader"]["dataset"]["pipeline"]
+        names = [step["type"] for step in steps(pipeline)]
+        assert "LoadDenseDepth" in names and "LidarDepthMaps" not in names
+        assert "silog" in config["model"]["depth"]["priors"]["metric"]["losses"]
+    scores = {"vnl": {"dense": {"depth/metric/abs_rel": spread_of(0.1)}}}
+    text = depth_losses.table({"summary": scores}, "dense")
     assert "| + VNL | 0.100 (0.090..0.110) | - | - | - |" in text
 
 
@@ -76,3 +89,19 @@ def test_two_frames_are_compared_metric_by_metric():
     text = two_frames.table({"summary": {"one_frame": one, "two_frames": two}})
     assert "| mAVE, m/s | - | 1.500 (1.350..1.650) | 0.900 (0.810..0.990) | -40 % |" in text
     assert "| AVE/car, m/s | - | - | - | - |" in text
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_tables_in_the_repository_are_those_of_the_recorded_runs(name):
+    results = read_results(REPO / "experiments" / name / "results.json")
+    assert results["summary"] == summary(results["runs"])
+    assert (REPO / "experiments" / name / "results.md").read_text() == f"{REPORTS[name](results)}\n"
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_documentation_shows_tables_of_the_recorded_runs(name):
+    tables = (REPO / "experiments" / name / "results.md").read_text().splitlines()
+    page = {"depth_losses": "metric_depth"}.get(name, name)
+    text = Path(REPO / "docs" / f"{page}.md").read_text()
+    shown = [line for line in text.splitlines() if line.startswith("| ") and "0." in line]
+    assert shown and set(shown) <= set(tables)

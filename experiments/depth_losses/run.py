@@ -1,6 +1,6 @@
-"""What each depth loss adds: python benchmarks/depth_losses.py [--steps N]
+"""What does each depth loss add? python -m experiments.depth_losses.run [--steps N]
 
-Image backbone and metric depth head alone, taught by dense depth pictures, the same number of steps
+Image encoder and metric depth prior alone, taught by dense depth pictures, the same number of steps
 for each set of losses; scored on dense depth and on LiDAR points of other scenes. The data are
 rendered where they are missing.
 """
@@ -12,14 +12,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from synthetic_data import DATA, SCENES, make_synthetic
-from training_report import markdown, publish, spread
-from training_runs import add_arguments, run_benchmark
-from training_variants import TestSet, Variant
-
 from bevdepth_plus.engine.launch import run_tool
+from experiments.runner.command_line import add_arguments, read_results, run_experiment
+from experiments.runner.report import markdown, publish, spread
+from experiments.runner.synthetic_data import make_synthetic
+from experiments.runner.variants import TestSet, Variant
 
 NAME = "depth_losses"
+# More scenes than the demo's and longer ones, with exact depth; the size that networks read.
+DATA = "data/synthetic_benchmark"
+SCENES = ("--train-scenes", "100", "--val-scenes", "10", "--keyframes", "12")
+SCENES += ("--image-size", "384", "216", "--depth")
+
 METRICS = ("abs_rel", "rmse", "silog", "d1")
 # So weighted, each ends at about half of what SILog does (0.06 of 0.12).
 WEIGHT = dict(loss_weight=0.1)
@@ -35,21 +39,20 @@ LABELS = {
     "all": "+ all three",
 }
 TITLES = {"dense": "On every cell with depth", "lidar": "On the cells that the LiDAR hit"}
-# LidarDepthMaps of the config's pipelines gives way to the depth pictures.
-DENSE = {3: dict(_delete_=True, type="LoadDenseDepth")}
+DENSE = dict(depth_labels=dict(_delete_=True, type="LoadDenseDepth"))
 
 
 def overrides(losses: Mapping[str, dict]) -> dict:
-    """Depth alone, taught by these losses and SILog."""
-    head = dict(
-        fuse=False,
-        upsample=2,  # than the bins' cells: normals need neighbours
-        likelihood_weight=0.0,  # it would teach depth too
+    """The metric depth prior alone, taught by these losses and SILog."""
+    prior = dict(
+        upsample=2,  # finer than the bins' cells: normals need neighbours
+        likelihood_weight=0.0,  # it would teach depth, too
         losses=dict(_delete_=True, silog=dict(type="SILogLoss"), **losses),
     )
+    modules = ["bevdepth_plus.plugin", "experiments.depth_losses.depth_priors_alone"]
     return dict(
-        custom_imports=dict(imports=["bevdepth_plus.plugin", "depth_only"]),
-        model=dict(type="DepthOnly", metric_depth_head=head),
+        custom_imports=dict(imports=modules),
+        model=dict(type="DepthPriorsAlone", depth=dict(priors=dict(metric=prior))),
         train_dataloader=dict(dataset=dict(pipeline=DENSE)),
     )
 
@@ -65,6 +68,11 @@ def tests(data: str) -> list[TestSet]:
     return [TestSet.of_root("dense", data, pipeline=DENSE), TestSet.of_root("lidar", data)]
 
 
+def report(results: Mapping[str, Any]) -> str:
+    """A table for each test set."""
+    return "\n\n".join(f"{title}\n\n{table(results, test)}" for test, title in TITLES.items())
+
+
 def table(results: Mapping[str, Any], test: str) -> str:
     """A row for each set of losses."""
     rows = []
@@ -78,10 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser, NAME, seeds=(0, 1), data=DATA)
     args = parser.parse_args()
-    make_synthetic(args.data, *SCENES)
-    results, status = run_benchmark(NAME, VARIANTS, tests(args.data), args)
-    parts = [f"{title}\n\n{table(results, test)}" for test, title in TITLES.items()]
-    publish("\n\n".join(parts), args.out)
+    if args.report:
+        results, status = read_results(args.out), 0
+    else:
+        make_synthetic(args.data, *SCENES)
+        results, status = run_experiment(NAME, VARIANTS, tests(args.data), args)
+    publish(report(results), args.out)
     sys.exit(status)
 
 

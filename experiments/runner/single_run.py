@@ -1,8 +1,7 @@
-"""One run of a benchmark that trains: a training and its tests, in processes of their own."""
+"""One run of an experiment: a training and its tests, in processes of their own."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -16,11 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from training_report import headline
-from training_variants import REPO, TestSet, Variant, merged
-
 from bevdepth_plus.errors import DataError
+from experiments.runner.report import headline
+from experiments.runner.variants import REPO, TestSet, Variant, merged
 
 
 class Tools:
@@ -49,8 +46,8 @@ class Tools:
             DataError: it failed; the message ends with its last line.
         """
         words = [str(word) for word in command]
-        # A benchmark may bring a module of its own, which its config imports.
-        paths = [str(REPO / "benchmarks"), os.environ.get("PYTHONPATH", "")]
+        # An experiment may have a model of its own, which its config imports.
+        paths = [str(REPO), os.environ.get("PYTHONPATH", "")]
         env = {
             **os.environ,
             "OMP_NUM_THREADS": str(self.threads),
@@ -68,7 +65,7 @@ class Tools:
         return time.monotonic() - started
 
     def stop(self) -> None:
-        """End what still runs; the next call of the benchmark takes it up again."""
+        """End what still runs; the next call of the experiment resumes it."""
         for process in list(self._running):
             process.terminate()
 
@@ -84,6 +81,7 @@ class Run:
         self.folder = run_folder(work_dir, variant.name, seed, self.hash)
         self.name = f"{variant.name} seed {seed}"
         self.steps = self.config["train_cfg"]["max_iters"]
+        self.data_root = self.config["train_dataloader"]["dataset"]["data_root"]
 
     def entry(self) -> dict[str, Any]:
         """The results of this run before anything is done."""
@@ -91,16 +89,33 @@ class Run:
             "hash": self.hash,
             "seed": self.seed,
             "steps": self.steps,
+            "data_root": self.data_root,
             "train_wall_s": 0.0,
             "tests": {},
             **environment(),
         }
 
+    def is_of(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry in the results is of this config."""
+        return entry.get("hash") == self.hash
+
+    def is_kept(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry stands for this run though its hash is of an older form of the config.
+
+        Such an entry says in ``kept_from`` at which commit its hash is that of the config. It must
+        have this run's length and data.
+        """
+        return (
+            "kept_from" in entry
+            and entry["steps"] == self.steps
+            and entry["data_root"] == self.data_root
+        )
+
     def train(self) -> float:
-        """Train, or go on; returns the seconds that this took."""
+        """Train, or resume; returns the seconds that this took."""
         config = self.folder / "train_config.py"
         self.folder.mkdir(parents=True, exist_ok=True)
-        Config(copy.deepcopy(self.config)).dump(config)
+        write_config(self.config, config)
         command = [*self.tools.train, config, "--work-dir", self.folder, "--resume"]
         return self.tools.call(command, self.folder / "train.txt")
 
@@ -118,8 +133,8 @@ class Run:
         folder.mkdir(exist_ok=True)
         config = self.test_config(test)
         path = folder / "test_config.py"
-        Config(copy.deepcopy(config)).dump(path)
-        checkpoint = (self.folder / "last_checkpoint").read_text().strip()
+        write_config(config, path)
+        checkpoint = checkpoint_to_test(self.folder, self.variant)
         command = [*self.tools.test, path, checkpoint, "--work-dir", folder]
         seconds = self.tools.call(command, folder / "test.txt")
         report = json.loads((folder / "metrics.json").read_text())
@@ -141,6 +156,20 @@ def run_folder(work_dir: Path, variant: str, seed: int, run_hash: str) -> Path:
     return work_dir / f"{variant}-seed{seed}-{run_hash[:8]}"
 
 
+def checkpoint_to_test(folder: Path, variant: Variant) -> Path:
+    """The checkpoint that is tested of a finished run in ``folder``."""
+    last = Path((folder / "last_checkpoint").read_text().strip())
+    return last if variant.to_test is None else variant.to_test(last)
+
+
+def write_config(config: Mapping, path: Path) -> None:
+    """Write a config as Python; :class:`mmengine.config.Config` reads it back as it is.
+
+    mmengine's ``Config.dump`` sorts the names, and the order of a pipeline's steps would be lost.
+    """
+    path.write_text("".join(f"{name} = {value!r}\n" for name, value in config.items()))
+
+
 def environment() -> dict[str, str]:
     """What a number depends on beside its config."""
     info = Path("/proc/cpuinfo")
@@ -156,4 +185,5 @@ def environment() -> dict[str, str]:
 
 def config_hash(config: Mapping) -> str:
     """What tells one run from another."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+    # In the order of the names: it is the order of a pipeline's steps.
+    return hashlib.sha256(json.dumps(config, default=str).encode()).hexdigest()

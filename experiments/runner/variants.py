@@ -1,9 +1,9 @@
-"""Variants of a config and test sets, as nested dicts of what differs."""
+"""Variants of a config, and the data sets to score them on, as nested dicts of what differs."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from bevdepth_plus.errors import DataError
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,15 @@ class Variant:
     Attributes:
         name: in results and on the command line.
         config: config file, relative to the repository.
-        overrides: what differs from it, nested as the config is. None deletes a key; in a list,
-            integers address items; ``_delete_=True`` in a dict replaces the old one whole.
+        overrides: what differs from it, nested as the config is, see :func:`merged`.
+        to_test: makes the checkpoint to test of the last one of the training, where the trained
+            model is only a part of the tested one. None: the last one itself is tested.
     """
 
     name: str
     config: str
     overrides: Mapping = field(default_factory=dict)
+    to_test: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,55 @@ class TestSet:
         )
 
 
-def merged(config: Any, overrides: Mapping) -> Any:
-    """A config dict (or list) with overrides; see :class:`Variant`. The argument stays as it is.
+def merged(config: Mapping, overrides: Mapping, path: str = "") -> dict:
+    """A config dict with overrides, which address options by name. The arguments stay as they are.
+
+    None deletes an option; ``_delete_=True`` in a dict replaces the old dict as a whole; anything
+    but a dict, lists included, replaces what was there.
+
+    Args:
+        config: plain nested dicts.
+        overrides: what differs, nested as ``config`` is.
+        path: dotted name of ``config`` in the whole, for messages.
 
     Raises:
-        DataError: an override addresses a list item that does not exist.
+        DataError: a dict meets a list: its items have no names.
     """
-    if overrides.get("_delete_") is True or not isinstance(config, (Mapping, list)):
-        config = {}
-        overrides = {key: value for key, value in overrides.items() if key != "_delete_"}
-    config = copy.deepcopy(config)
-    for key, value in overrides.items():
-        if isinstance(config, list) and not (isinstance(key, int) and key < len(config)):
-            raise DataError(f"override {key!r} does not address one of {len(config)} list items")
-        if isinstance(config, Mapping) and value is None:
-            config.pop(key, None)
-        elif isinstance(value, Mapping):
-            old = config.get(key, {}) if isinstance(config, Mapping) else config[key]
-            config[key] = merged(old, value)
+    replaces = overrides.get("_delete_") is True
+    result = {} if replaces else copy.deepcopy(dict(config))
+    for name, value in overrides.items():
+        if name == "_delete_":
+            continue
+        old, where = result.get(name), f"{path}{name}"
+        if value is None:
+            result.pop(name, None)
+        elif not isinstance(value, Mapping):
+            result[name] = copy.deepcopy(value)
+        elif isinstance(old, (list, tuple)) and value.get("_delete_") is not True:
+            raise DataError(
+                f"override of {where}: expected a list of {len(old)} items to replace the old one, "
+                f"got a dict of {', '.join(map(repr, value))}"
+            )
         else:
-            config[key] = copy.deepcopy(value)
-    return config
+            result[name] = merged(old if isinstance(old, Mapping) else {}, value, f"{where}.")
+    return result
+
+
+def combined(*overrides: Mapping) -> dict:
+    """Several overrides as one, later ones over earlier ones; they stay as they are.
+
+    Unlike :func:`merged` it keeps None and ``_delete_`` for the config that they will meet.
+    """
+    result: dict = {}
+    for part in overrides:
+        for name, value in part.items():
+            old = result.get(name)
+            adds = isinstance(old, Mapping) and isinstance(value, Mapping)
+            if adds and value.get("_delete_") is not True:
+                result[name] = combined(old, value)
+            else:
+                result[name] = copy.deepcopy(value)
+    return result
 
 
 def with_steps(config: dict, steps: int) -> dict:

@@ -1,4 +1,4 @@
-"""The picture of ``two_frames.py``: a scene from above, its velocities from one frame and two."""
+"""The picture of the experiment: a scene from above, velocities from one frame and from two."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw(
     reach: float,
     path: Path,
 ) -> None:
-    """A panel each detector, ground truth in blue and what it finds in orange.
+    """A panel for each detector, ground truth in blue and its detections in orange.
 
     Args:
         sample: index in the data set of each config's ``test_dataloader``; the last where it has
@@ -39,18 +39,18 @@ def draw(
         path: PNG to write.
     """
     page = Page(len(detectors) * (_SIDE + style.GAP) + style.GAP, _SIDE + 2 * style.GAP)
-    for place, (name, (config, checkpoint)) in enumerate(detectors.items()):
+    for column, (name, (config, checkpoint)) in enumerate(detectors.items()):
         dataset = build_dataset(config, "test")
         index = min(sample, len(dataset) - 1)
         scene, truth = scene_and_truth(dataset, index, "")
         truth = truth.select(hit_by_points(truth, scene.points))
         model = build_model(config, str(checkpoint), torch.device("cpu"))
-        found, _, _ = predict(model, dataset, index)
-        left = style.GAP + place * (_SIDE + style.GAP)
+        detections, _, _ = predict(model, dataset, index)
+        left = style.GAP + column * (_SIDE + style.GAP)
         axes = page.panel(left, style.GAP, _SIDE, _SIDE, name)
-        near = [abs(boxes.numbers[:, :2]).max(axis=1) < reach for boxes in (truth, found)]
-        near[1] &= found.scores > _SCORE
-        shown = truth.select(near[0]), found.select(near[1])
+        near = [abs(boxes.numbers[:, :2]).max(axis=1) < reach for boxes in (truth, detections)]
+        near[1] &= detections.scores > _SCORE
+        shown = truth.select(near[0]), detections.select(near[1])
         draw_bev(axes, scene.points, *shown, reach=reach, ring_step=10)
         write_corner(axes, name)
     page.save(path)

@@ -20,7 +20,7 @@ _DEPTH = ("abs_rel", "silog", "rmse", "d1")
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a ``metrics.json`` that benchmarks compare, flat."""
+    """The numbers of a ``metrics.json`` that experiments compare, flat."""
     flat = {"mAP": report["mAP"], "NDS": report["NDS"]}
     flat |= {_ERRORS[name]: value for name, value in report["tp_errors"].items()}
     for name, scores in report["per_class"].items():
@@ -32,19 +32,19 @@ def headline(report: Mapping[str, Any]) -> dict[str, float]:
 
 def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """``{variant: {test set: {metric: {mean, min, max, seeds}}}}``."""
-    found: dict[str, Any] = {}
+    collected: dict[str, Any] = {}
     for variant, seeds in runs.items():
         for entry in seeds.values():
-            for test, cell in entry["tests"].items():
-                values = found.setdefault(variant, {}).setdefault(test, {})
-                for metric, value in cell["metrics"].items():
+            for test, result in entry["tests"].items():
+                values = collected.setdefault(variant, {}).setdefault(test, {})
+                for metric, value in result["metrics"].items():
                     values.setdefault(metric, []).append(value)
     return {
         variant: {
             test: {metric: _spread(values) for metric, values in metrics.items()}
             for test, metrics in tests.items()
         }
-        for variant, tests in found.items()
+        for variant, tests in collected.items()
     }
 
 
@@ -65,7 +65,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def publish(text: str, results: Path) -> None:
-    """Print a report, and keep it as Markdown beside the results file."""
+    """Print a report, and write it as Markdown beside the results file."""
     print(text)
     with atomic_write(results.with_suffix(".md"), "w") as file:
         file.write(f"{text}\n")

@@ -26,18 +26,18 @@ def perfect_score(root: Path, config: Path) -> dict[str, float]:
     dataset = NuScenesBEVDataset(str(info_file), data_root=str(root), test_mode=True)
     final_dim = Config.fromfile(config, import_custom_modules=False).image_size
     load, augment = LoadMultiViewImages(), ImageAugmentation(final_dim, training=False)
-    found = predictions_from_ground_truth(infos)
+    predictions = predictions_from_ground_truth(infos)
     for index in range(len(dataset)):
         sample = augment(load(dataset.get_data_info(index)))
-        boxes = found[sample["token"]]
+        boxes = predictions[sample["token"]]
         centres = np.array([box["translation"] for box in boxes]).reshape(-1, 3)
         ego_T_global = np.linalg.inv(sample["ego2global"])
         in_ego = centres @ ego_T_global[:3, :3].T + ego_T_global[:3, 3]
         covered = covered_points(torch.from_numpy(in_ego), sample)
-        found[sample["token"]] = [
+        predictions[sample["token"]] = [
             box for box, is_covered in zip(boxes, covered, strict=True) if is_covered
         ]
-    scores = evaluate_detections(found, infos)
+    scores = evaluate_detections(predictions, infos)
     return {
         "perfect_mAP": scores["mAP"],
         "covered": scores["num_predictions"] / scores["num_ground_truth"],

@@ -1,0 +1,1 @@
+"""Questions that need training to answer. See README.md beside this file."""

@@ -1,0 +1,1 @@
+"""What does each depth loss add to SILog?"""

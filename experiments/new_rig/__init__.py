@@ -1,0 +1,1 @@
+"""Does a detector work on another vehicle's cameras without retraining?"""

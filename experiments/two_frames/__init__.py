@@ -1,0 +1,1 @@
+"""Do two key frames tell how fast things move?"""
