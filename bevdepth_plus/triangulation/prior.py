@@ -85,7 +85,7 @@ class TriangulationPrior(DepthPrior):
         maps = [self._descriptors(moment.features, channels) for moment in moments]
         sources = [self._pairs(maps[0], view.cameras, index) for index in self._beside(view)]
         sources += [
-            (past, moment.cameras.network_intrinsics, moment.cameras.ego_T_cam)
+            (past, moment.cameras.network_intrinsics, _poses_of_working(moment.cameras))
             for past, moment in zip(maps[1:], moments[1:], strict=True)
         ]
         if not sources:
@@ -113,9 +113,12 @@ class TriangulationPrior(DepthPrior):
         found = triangulate_inverse_depth(
             pixels, intrinsics, matches.pixels, matches.information, matrices, source_T_anchor
         )
+        trust = matches.confidence.amax(1).unflatten(0, (batch, num_cameras))
+        if view.cameras.mask is not None:
+            trust = torch.where(view.cameras.mask[..., None], trust, 0.0)
         shape = batch, num_cameras, -1
         inverse_depth = InverseDepth(found.mean.reshape(shape), found.variance.reshape(shape))
-        return CellDepth(inverse_depth, matches.confidence.amax(1).reshape(shape), tuple(cells))
+        return CellDepth(inverse_depth, trust, tuple(cells))
 
     def log_bins(
         self, prediction: CellDepth | None, bins: DepthBins, cells: tuple[int, int]
@@ -166,8 +169,12 @@ class TriangulationPrior(DepthPrior):
     def _pairs(maps: Tensor, cameras: Cameras, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps, intrinsics and poses of one other camera for each, ``index [B, N]``."""
         batch = torch.arange(len(index), device=index.device)[:, None]
-        return (
-            maps[batch, index],
-            cameras.network_intrinsics[batch, index],
-            cameras.ego_T_cam[batch, index],
-        )
+        poses = _poses_of_working(cameras)
+        return maps[batch, index], cameras.network_intrinsics[batch, index], poses[batch, index]
+
+
+def _poses_of_working(cameras: Cameras) -> Tensor:
+    """``ego_T_cam``, NaN where a camera is out: a view without a pose is not looked at."""
+    if cameras.mask is None:
+        return cameras.ego_T_cam
+    return torch.where(cameras.mask[..., None, None], cameras.ego_T_cam, torch.nan)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch.nn import functional
 
@@ -82,6 +84,15 @@ def test_it_says_nothing_without_a_source():
     nothing = made(view(cameras()))
     assert nothing is None and made.log_bins(nothing, BINS, CELLS) is None
     assert made.loss(nothing, torch.ones(1, 1, 128, 256), cameras()) == {}
+
+
+def test_a_camera_that_is_out_is_not_looked_at():
+    moved = cameras(sideways=1.0)
+    out = replace(moved, mask=torch.tensor([[False]]))
+    made = prior()
+    assert (made(view(cameras(), (view(out),))).trust == 0).all()
+    own = replace(cameras(), mask=torch.tensor([[False]]))
+    assert (made(view(own, (view(moved),))).trust == 0).all()
 
 
 def test_the_ground_cue_of_the_newest_moment_is_left_out():
