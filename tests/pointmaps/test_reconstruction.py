@@ -87,7 +87,7 @@ def test_images_become_depth_with_known_cameras(tmp_path):
     assert ((depth - truth).abs() / truth).mean() < 0.04
     wall = scenes.pointmaps(poses)[1]
     world = transform_points(poses[1], wall.flatten(0, 1)).view_as(wall)
-    assert (found.points(1) - world).norm(dim=-1).median() < 0.2
+    assert (found.points(1) - world).norm(dim=-1).median() < 0.4
 
     written = write_reconstruction(found, images, tmp_path)
     assert all(path.is_file() for path in written)
