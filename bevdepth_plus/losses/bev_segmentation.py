@@ -48,6 +48,8 @@ def bev_segmentation_loss(
 class BEVSegmentationLoss(nn.Module):
     """:func:`bev_segmentation_loss` times a weight."""
 
+    positive_weight: Tensor | None  # [L]
+
     def __init__(
         self, loss_weight: float = 1.0, positive_weight: list[float] | None = None
     ) -> None:

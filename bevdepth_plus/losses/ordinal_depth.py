@@ -6,6 +6,8 @@ depth priors" (ICLR 2025).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -66,7 +68,7 @@ class OrdinalDepthLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(alpha=alpha, num_pairs=num_pairs, min_gap=min_gap)
+        self.options: dict[str, Any] = dict(alpha=alpha, num_pairs=num_pairs, min_gap=min_gap)
 
     def forward(
         self,

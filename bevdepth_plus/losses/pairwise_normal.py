@@ -6,6 +6,8 @@ on planes and across edges; Metric3D (ICCV 2023), PWN, whose code draws triplets
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -44,12 +46,27 @@ def pairwise_normal_loss(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """:func:`plane_normal_loss` (where planes are given) plus :func:`edge_normal_loss`."""
-    shared = dict(pixel_centre=pixel_centre, generator=generator)
-    loss = edge_normal_loss(pred, target, mask, intrinsics, guide, num_edges=num_edges, **shared)
+    loss = edge_normal_loss(
+        pred,
+        target,
+        mask,
+        intrinsics,
+        guide,
+        num_edges=num_edges,
+        pixel_centre=pixel_centre,
+        generator=generator,
+    )
     if planes is None:
         return loss
     return loss + plane_normal_loss(
-        pred, target, mask, intrinsics, planes, num_triplets=num_triplets, **shared
+        pred,
+        target,
+        mask,
+        intrinsics,
+        planes,
+        num_triplets=num_triplets,
+        pixel_centre=pixel_centre,
+        generator=generator,
     )
 
 
@@ -160,7 +177,7 @@ class PairwiseNormalLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             num_triplets=num_triplets, num_edges=num_edges, pixel_centre=pixel_centre
         )
 

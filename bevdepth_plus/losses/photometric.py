@@ -8,6 +8,8 @@ visibility to structural similarity" (IEEE TIP 2004), SSIM.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -68,7 +70,7 @@ class PhotometricLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(ssim_weight=ssim_weight, auto_mask=auto_mask)
+        self.options: dict[str, Any] = dict(ssim_weight=ssim_weight, auto_mask=auto_mask)
 
     def forward(
         self, image_t: Tensor, image_t1: Tensor, correspondence: Tensor, valid: Tensor

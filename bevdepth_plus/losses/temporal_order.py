@@ -7,6 +7,8 @@ LiDAR: only where each pixel of frame t is seen again in frame t + 1 (see ``geom
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
@@ -91,11 +93,10 @@ def temporal_order_loss(
     if relative:
         first, second, min_gap = first.log(), second.log(), math.log1p(min_gap)
         margin = margin if form == "sign" else math.log1p(margin)
-    options = dict(counts=counts.all(-1), margin=margin, min_gap=min_gap, form=form)
-    loss = _order_cost(first, second, **options)
+    cost = partial(_order_cost, counts=counts.all(-1), margin=margin, min_gap=min_gap, form=form)
     if symmetric:
-        loss = (loss + _order_cost(second, first, **options)) / 2
-    return loss
+        return (cost(first, second) + cost(second, first)) / 2
+    return cost(first, second)
 
 
 def matched_depths(
@@ -157,7 +158,7 @@ class TemporalOrderLoss(nn.Module):
                 'take "summed" or "pairwise"'
             )
         self.loss_weight = loss_weight
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             margin=margin,
             form=form,
             relative=relative,

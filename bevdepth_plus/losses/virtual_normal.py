@@ -6,6 +6,8 @@ Source: Yin et al., "Enforcing geometric constraints of virtual normal for depth
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -103,7 +105,7 @@ class VirtualNormalLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             sample_ratio=sample_ratio,
             max_cos=max_cos,
             min_distance=min_distance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet3d.registry import MODELS
 from torch import nn
@@ -24,13 +25,13 @@ def build_neck(neck: dict, backbone: nn.Module, before: Sequence[int] = ()) -> n
     return MODELS.build(neck, default_args=dict(in_channels=[*before, *_level_channels(backbone)]))
 
 
-def neck_channels(neck: nn.Module) -> int:
+def neck_channels(neck: Any) -> int:
     """Channels of a neck's first output: SECONDFPN concatenates its levels, others do not."""
     channels = neck.out_channels
     return channels if isinstance(channels, int) else sum(channels)
 
 
-def _level_channels(backbone: nn.Module) -> list[int]:
+def _level_channels(backbone: Any) -> list[int]:
     """Channels of each output level of mmdet's ResNets."""
     try:
         first = backbone.base_channels * backbone.block.expansion

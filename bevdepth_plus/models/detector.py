@@ -1,9 +1,12 @@
-"""The detector: from images and calibration to boxes, told by one ``forward_bev``."""
+"""The detector: from images and calibration to boxes; start at ``forward_bev``."""
+
+# mmdet3d's detectors take other arguments than mmdet's BaseDetector, from which they inherit:
+# pyright: reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mmdet3d.models.detectors import Base3DDetector
 from mmdet3d.registry import MODELS
@@ -17,6 +20,7 @@ from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.models.depth.estimator import Perception
 from bevdepth_plus.models.depth.prior import View
 from bevdepth_plus.models.frozen import freeze
+from bevdepth_plus.models.heads.head import BEVHead
 from bevdepth_plus.models.test_time_flips import FlipAverage
 
 
@@ -40,6 +44,8 @@ class BEVDepth(Base3DDetector):
             ``heads.boxes.task_heads``; their normalisation keeps its statistics.
         test_time_flips: mirrors to predict with, ``image``, ``x``, ``y`` of :class:`FlipAverage`.
     """
+
+    heads: Mapping[str, BEVHead]  # torch's ModuleDict does not tell the type of its values
 
     def __init__(
         self,
@@ -69,9 +75,8 @@ class BEVDepth(Base3DDetector):
         context = dict(in_channels=self.depth.context_channels)
         self.temporal = MODELS.build(temporal, default_args=context)
         encoded = dict(in_channels=self.temporal.encoder.out_channels, grid=grid)
-        self.heads = ModuleDict(
-            {name: MODELS.build(head, default_args=encoded) for name, head in heads.items()}
-        )
+        built = {name: MODELS.build(head, default_args=encoded) for name, head in heads.items()}
+        self.heads = cast(Mapping[str, BEVHead], ModuleDict(built))
         self.flip_average = FlipAverage(grid, **(test_time_flips or {}))
         self.frozen = tuple(frozen)
         freeze(self, self.frozen)

@@ -96,7 +96,8 @@ def gradients(pool, case: PoolCase, grad: Tensor) -> tuple[Tensor, Tensor, Tenso
     depth.requires_grad_()
     context.requires_grad_()
     out = pool(depth, context, case.cells, case.bev_size)
-    return out.detach(), *torch.autograd.grad(out, (depth, context), grad)
+    depth_grad, context_grad = torch.autograd.grad(out, (depth, context), grad)
+    return out.detach(), depth_grad, context_grad
 
 
 def assert_matches_reference(pool, case: PoolCase) -> None:

@@ -35,6 +35,10 @@ class Frustum(nn.Module):
             points up to one cell outside the grid into its border cells.
     """
 
+    u: Tensor  # [W], network pixels
+    v: Tensor  # [H], network pixels
+    depths: Tensor  # [D], metres
+
     def __init__(
         self,
         grid: Mapping,
@@ -55,9 +59,9 @@ class Frustum(nn.Module):
             u, v = cell_centres((rows, columns), stride)
         else:
             u, v = torch.linspace(0, width - 1, columns), torch.linspace(0, height - 1, rows)
-        self.register_buffer("u", u, persistent=False)  # [W], network pixels
-        self.register_buffer("v", v, persistent=False)  # [H]
-        self.register_buffer("depths", DepthBins(**depth_bins).planes(), persistent=False)  # [D]
+        self.register_buffer("u", u, persistent=False)
+        self.register_buffer("v", v, persistent=False)
+        self.register_buffer("depths", DepthBins(**depth_bins).planes(), persistent=False)
 
     @torch.no_grad()
     def cells(self, cameras: Cameras) -> Tensor:

@@ -118,6 +118,8 @@ class DepthNet(nn.Module):
 class FixedCameraScale(nn.Module):
     """Scale the 27 camera parameters by constants: the same for every batch, camera and rig."""
 
+    scale: Tensor  # [27]
+
     def __init__(self) -> None:
         super().__init__()
         scale = torch.ones(NUM_CAMERA_PARAMETERS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 import torch
 from mmdet3d.registry import MODELS
@@ -20,7 +21,7 @@ from bevdepth_plus.geometry.pinhole import cell_centres
 from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.models.depth.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth.depth_net import camera_parameters
-from bevdepth_plus.models.depth.prior import View
+from bevdepth_plus.models.depth.prior import DepthPrior, View
 
 _PIXELS_PER_METRE = 32.0  # brings the ground cue to about one
 
@@ -77,6 +78,8 @@ class DepthEstimator(BaseModule):
         ValueError: options contradict each other.
     """
 
+    priors: Mapping[str, DepthPrior]  # torch's ModuleDict does not tell the type of its values
+
     def __init__(
         self,
         bins: Mapping,
@@ -108,12 +111,11 @@ class DepthEstimator(BaseModule):
             depth_net, default_args=dict(in_channels=channels, num_bins=predicted.num_bins)
         )
         self.context_channels = self.depth_net.context_channels
-        self.priors = nn.ModuleDict(
-            {
-                name: MODELS.build(prior, default_args=dict(in_channels=channels, stride=stride))
-                for name, prior in (priors or {}).items()
-            }
-        )
+        built = {
+            name: MODELS.build(prior, default_args=dict(in_channels=channels, stride=stride))
+            for name, prior in (priors or {}).items()
+        }
+        self.priors = cast(Mapping[str, DepthPrior], nn.ModuleDict(built))
         self.focal_branch = (
             MODELS.build(focal_branch, default_args=dict(in_channels=in_channels))
             if focal_branch
@@ -124,7 +126,9 @@ class DepthEstimator(BaseModule):
     def forward(self, view: View) -> Perception:
         """Depth and context of one moment."""
         focal = self.focal_branch(view.features) if self.focal_branch else None  # [B, N]
-        cameras = with_focal(view.cameras, focal) if self.estimate_focal else view.cameras
+        cameras = view.cameras
+        if self.estimate_focal and focal is not None:
+            cameras = with_focal(cameras, focal)
         view = replace(view, cameras=cameras)
         # As a key frame would stand: the past's own poses hold the drive since then.
         as_key = with_poses_of(cameras, view.key)
@@ -153,24 +157,23 @@ class DepthEstimator(BaseModule):
             DataError: there are no labels, but something here learns from them.
         """
         key, losses = moments[0], {}
-        if self.bin_loss is not None or self.priors:
-            labels = self._labels(inputs)
         if self.bin_loss is not None:
-            target = nearest_depth(labels, self.stride)  # [B, N, H / stride, W / stride]
+            # [B, N, H / stride, W / stride]
+            target = nearest_depth(self._labels(inputs), self.stride)
             losses["loss_depth"] = self.bin_loss(key.bins, target, self.bins)
             if key.fused is not None:
                 losses["loss_depth_fused"] = self.bin_loss(key.fused, target, self.bins)
         for name, prior in self.priors.items():
-            found = prior.loss(key.priors[name], labels, key.cameras)
-            losses |= {f"loss_{name}_{part}": value for part, value in found.items()}
-        if key.focal is not None:
+            parts = prior.loss(key.priors[name], self._labels(inputs), key.cameras)
+            losses |= {f"loss_{name}_{part}": value for part, value in parts.items()}
+        if self.focal_branch is not None and key.focal is not None:
             losses["loss_focal"] = self.focal_branch.loss(key.focal, key.cameras)
         return losses
 
     def maps(self, perception: Perception) -> dict[str, Tensor]:
         """Metres on the feature cells, ``[B, N, H, W]`` each: ``bin``, priors, ``fused``."""
         maps = {"bin": self.bins.expectation(perception.bins.float())}
-        cells = tuple(perception.bins.shape[-2:])
+        cells = perception.bins.shape[-2], perception.bins.shape[-1]
         for name, prior in self.priors.items():
             depth = prior.maps(perception.priors[name], cells)
             if depth is not None:
@@ -203,7 +206,7 @@ class DepthEstimator(BaseModule):
 
     def _fuse(self, bins: Tensor, predictions: Mapping[str, Any]) -> Tensor | None:
         """Bayes' rule: DepthNet's probabilities times the priors' weights, normalised."""
-        cells = tuple(bins.shape[-2:])
+        cells = bins.shape[-2], bins.shape[-1]
         shifts = [
             prior.log_bins(predictions[name], self.bins, cells)
             for name, prior in self.priors.items()
@@ -211,7 +214,7 @@ class DepthEstimator(BaseModule):
         shifts = [shift for shift in shifts if shift is not None]
         if not shifts:
             return None
-        shift = sum(shifts)
+        shift = reduce(torch.add, shifts)  # [B, N, D, H, W]
         # Only differences count; with the largest at 0 nothing underflows.
         weighted = bins * (shift - shift.detach().amax(dim=2, keepdim=True)).exp()
         return weighted / weighted.sum(dim=2, keepdim=True).clamp(min=1e-9)

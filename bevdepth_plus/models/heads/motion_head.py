@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from typing import cast
 
 import torch
 from mmcv.cnn import ConvModule
@@ -13,7 +15,11 @@ from torch import Tensor, nn
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.losses.velocity import velocity_loss
-from bevdepth_plus.models.heads.center_head import BEVCenterHead
+from bevdepth_plus.models.heads.center_head import (
+    BEVCenterHead,
+    HeadOutputs,
+    boxes_and_labels,
+)
 
 
 @MODELS.register_module()
@@ -40,6 +46,8 @@ class MotionCenterHead(BEVCenterHead):
         velocity_weight: of ``loss_velocity``.
     """
 
+    cell_centres: Tensor  # [Y, X, 2], metres
+
     def __init__(
         self,
         *args,
@@ -60,20 +68,22 @@ class MotionCenterHead(BEVCenterHead):
         self.velocity_radius = velocity_radius
         self.velocity_weight = velocity_weight
         self.register_buffer("cell_centres", BEVGrid(**grid).cell_centres(), persistent=False)
-        channels = [self.shared_conv.out_channels * num_frames]
+        channels = [cast(int, self.shared_conv.out_channels) * num_frames]
         channels += [motion_channels] * len(dilations)
         last = nn.Conv2d(motion_channels, 2 * len(self.task_heads), 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.motion = nn.Sequential(
             *(
-                ConvModule(*sides, 3, padding=step, dilation=step, norm_cfg=dict(type="BN"))
-                for *sides, step in zip(channels, channels[1:], dilations, strict=False)
+                ConvModule(
+                    before, after, 3, padding=dilation, dilation=dilation, norm_cfg=dict(type="BN")
+                )
+                for before, after, dilation in zip(channels, channels[1:], dilations, strict=False)
             ),
             last,
         )
 
-    def forward_single(
+    def forward_single(  # pyright: ignore[reportIncompatibleMethodOverride]: mmdet3d says dict
         self,
         x: Tensor,  # [B, S * C, Y, X]
     ) -> list[dict[str, Tensor]]:
@@ -113,7 +123,7 @@ class MotionCenterHead(BEVCenterHead):
 
     def loss_by_feat(
         self,
-        preds_dicts: tuple[list[dict]],
+        preds_dicts: HeadOutputs,
         batch_gt_instances_3d: list[InstanceData],
         *args,
         **kwargs,
@@ -131,18 +141,19 @@ class MotionCenterHead(BEVCenterHead):
     ) -> Tensor:
         """Mean L1 error, m/s, near all objects of a task; summed over tasks, weighted."""
         gt = [self._in_task_order(instances) for instances in batch_gt_instances_3d]
-        total, first_label = 0.0, 0
+        losses, first_label = [], 0
         for predicted, names in zip(velocities, self.class_names, strict=True):
             labels = range(first_label, first_label + len(names))
             first_label = labels.stop
             target = torch.stack([self._velocity_map(instances, labels) for instances in gt])
-            total = total + velocity_loss(predicted, target)
-        return self.velocity_weight * total
+            losses.append(velocity_loss(predicted, target))
+        return self.velocity_weight * reduce(torch.add, losses)
 
     def _velocity_map(self, gt: InstanceData, labels: range) -> Tensor:
         """Velocity of the nearest object, ``[2, Y, X]``; NaN where none is near."""
-        boxes = gt.bboxes_3d.tensor.to(self.cell_centres)
-        boxes = boxes[(gt.labels_3d >= labels.start) & (gt.labels_3d < labels.stop)]
+        all_boxes, label = boxes_and_labels(gt)
+        boxes = all_boxes.tensor.to(self.cell_centres)
+        boxes = boxes[(label >= labels.start) & (label < labels.stop)]
         if not len(boxes):
             return self.cell_centres.new_full((2, *self.cell_centres.shape[:2]), torch.nan)
         distance, nearest = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1).min(dim=-1)
