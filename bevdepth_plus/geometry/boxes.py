@@ -27,8 +27,8 @@ def transform_boxes(
 ) -> Tensor:
     """Move boxes of frame ``b`` into frame ``a``.
 
-    A box stays upright: its heading and velocity are rotated in three dimensions and dropped
-    back onto the ground plane. The (uniform) scale of ``a_T_b`` scales sizes and velocity.
+    A box stays upright: its heading and velocity are rotated in three dimensions, then
+    projected onto the ground plane. The (uniform) scale of ``a_T_b`` scales sizes and velocity.
 
     Raises:
         ValueError: ``boxes`` has neither 7 nor 9 columns.

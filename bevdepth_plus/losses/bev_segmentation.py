@@ -18,8 +18,8 @@ def bev_segmentation_loss(
     """Mean over all known cells of all layers.
 
     Args:
-        positive_weight: How much more a cell that holds a layer counts than one that does not;
-            thin layers (lane marks) need it.
+        positive_weight: Weight of a cell that holds a layer, relative to one that does not; thin
+            layers (lane markings) need it.
 
     Returns:
         A float32 scalar; 0 with gradient where no cell is known.

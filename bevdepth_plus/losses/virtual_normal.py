@@ -39,7 +39,7 @@ def virtual_normal_loss(
 ) -> Tensor:
     """Mean L1 distance between the unit normals of predicted and of true triplets.
 
-    Which triplets count is the target's affair: see :func:`virtual_triplets`.
+    The target alone decides which triplets count, see :func:`virtual_triplets`.
 
     Args:
         sample_ratio: Triplets to draw, as a share of the image's pixels.
@@ -79,7 +79,7 @@ def virtual_triplets(
     min_distance: float = 0.005,
     pixel_centre: float = 0.5,
 ) -> Tensor:
-    """Which triplets :func:`virtual_normal_loss` counts: valid depth that spans a plane.
+    """Which triplets :func:`virtual_normal_loss` uses: of valid depth, and spanning a plane.
 
     Returns:
         bool ``[B, T]``.

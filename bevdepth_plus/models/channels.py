@@ -1,4 +1,4 @@
-"""How many channels the parts hand on, so that a config says each number once."""
+"""Channel numbers that parts pass on, so that a config states each one once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def build_neck(neck: dict, backbone: nn.Module, before: Sequence[int] = ()) -> n
 
     Args:
         neck: its config.
-        backbone: what feeds it.
-        before: channels of maps that go in before the backbone's levels.
+        backbone: its levels are the neck's inputs.
+        before: channels of further inputs, before the backbone's levels.
 
     Raises:
-        ValueError: the channels are needed and the backbone does not tell them.
+        ValueError: the channels are needed and the backbone does not name them.
     """
     if "in_channels" in neck:
         return MODELS.build(neck)

@@ -28,8 +28,8 @@ from bevdepth_plus.models.test_time_flips import FlipAverage
 class BEVDepth(Base3DDetector):
     """Camera-only 3D detection in the bird's-eye view. Source: BEVDepth (AAAI 2023).
 
-    The parts are told what follows from others (channels, stride, grid, bins); a config may still
-    say it.
+    Arguments that follow from another part (channels, stride, grid, bins) are filled in; a config
+    may still set them.
 
     Args:
         grid: x, y, z of the :class:`BEVGrid`, each ``(lower, upper, cell)``, metres.
@@ -86,7 +86,7 @@ class BEVDepth(Base3DDetector):
         images: Tensor,  # [B, S, N, 3, H, W]
         rig: CameraRig,
     ) -> tuple[Tensor, list[Perception]]:
-        """The encoded BEV map ``[B, C, Y, X]``, and what each moment's cameras told, key first."""
+        """The encoded BEV map ``[B, C, Y, X]``, and each moment's perception, key first."""
         key, *past = self._views(images, rig)
         moments = [self.depth(key)]
         bevs = [self.splat(moments[0])]  # [B, C, Y, X]
@@ -123,7 +123,7 @@ class BEVDepth(Base3DDetector):
     def predict(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
     ) -> list[Det3DDataSample]:
-        """What the heads find (``pred_instances_3d``), and metric depth (``pred_depths``).
+        """The heads' predictions (``pred_instances_3d``) and metric depth (``pred_depths``).
 
         ``pred_depths`` is a dict of ``[N, H, W]`` in metres on the feature cells: ``bin``, each
         prior's, and ``fused``. ``depth_confidence`` holds, by prior, the probability that its depth
@@ -138,7 +138,7 @@ class BEVDepth(Base3DDetector):
         maps, confidences = self.depth.maps(moments[0]), self.depth.confidences(moments[0])
         for index, sample in enumerate(batch_data_samples):
             sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
-            sample.depth_confidence = {name: each[index] for name, each in confidences.items()}
+            sample.depth_confidence = {name: value[index] for name, value in confidences.items()}
         if "depth" in batch_inputs_dict:
             labels = nearest_depth(batch_inputs_dict["depth"], self.image_encoder.stride)
             for sample, label in zip(batch_data_samples, labels, strict=True):
@@ -146,14 +146,14 @@ class BEVDepth(Base3DDetector):
         return batch_data_samples
 
     def train(self, mode: bool = True) -> BEVDepth:
-        """Training or not; what is frozen never is."""
+        """Set the training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
 
     def extract_feat(self, batch_inputs: Tensor) -> Tensor:
-        """Image features, as :class:`ImageEncoder` makes them; mmdet3d's name for it."""
+        """Image features, as :class:`ImageEncoder` returns them; mmdet3d's name for it."""
         return self.image_encoder(batch_inputs)
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:

@@ -21,7 +21,7 @@ START_OF_RAYS = ("centres", "corners")
 class Frustum(nn.Module):
     """Columns, rows and depth planes of the frustum, and the BEV cell of each of its points.
 
-    A camera that is no pinhole has a frustum of its own: a class with another :meth:`cells`.
+    A camera that is no pinhole needs a class of its own, with another :meth:`cells`.
 
     Args:
         grid: the :class:`BEVGrid`'s x, y, z as ``(lower, upper, cell)``, metres.
@@ -67,7 +67,7 @@ class Frustum(nn.Module):
     def cells(self, cameras: Cameras) -> Tensor:
         """Flat BEV cell ``y * X + x`` of each frustum point, int32 ``[B, N, D, H, W]``.
 
-        -1 for points outside the grid and all points of a camera that is out.
+        -1 for points outside the grid and all points of a masked camera.
         """
         cells = frustum_cells(
             *_matrices(cameras),

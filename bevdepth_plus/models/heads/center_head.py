@@ -100,7 +100,7 @@ class BEVCenterHead(CenterHead, BEVHead):
         self.register_buffer("from_task", torch.tensor(from_task), persistent=False)
 
     def init_weights(self) -> None:
-        """Start the heatmaps at low scores; mmdet3d means to, but its recursion stops above."""
+        """Start the heatmaps at low scores; mmdet3d's own call does not reach them."""
         super().init_weights()
         for task_head in self.task_heads:
             nn.init.constant_(task_head.heatmap[-1].bias, task_head.init_bias)
@@ -165,10 +165,12 @@ class BEVCenterHead(CenterHead, BEVHead):
         index: Tensor,  # [B, M], y * X + x
         mask: Tensor,  # [B, M]
     ) -> tuple[Tensor, Tensor]:
+        """Heatmap and box loss of one task."""
         num_centres = reduce_mean(heatmap.eq(1).sum().float()).clamp(min=1).item()
         # mmdet3d's clip_sigmoid works in place and would leave the logits changed.
         scores = predicted["heatmap"].float().sigmoid().clamp(1e-4, 1 - 1e-4)
         heatmap_loss = self.loss_cls(scores, heatmap, avg_factor=num_centres)
+        # The box parameters at the objects' cells, from maps [B, 8 or 10, Y, X].
         box_map = torch.cat([predicted[part] for part in self.box_parts], dim=1).float()
         boxes = boxes[..., : box_map.shape[1]]  # velocity comes last
         at_centres = self._gather_feat(box_map.flatten(2).transpose(1, 2), index)  # [B, M, 10]

@@ -1,4 +1,4 @@
-"""A detection head that sees how things move: velocities by comparing encoded BEV maps."""
+"""A detection head that finds velocities by comparing the encoded BEV maps of several moments."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ class MotionCenterHead(BEVCenterHead):
 
     Takes the encoded BEV maps of all moments beside each other, newest first: a temporal encoder
     with ``fuse_encoded=True`` and :class:`ConcatFusion`. The newest alone gives the boxes, as
-    without a past. In each, objects are found already; what is left is to find the same one again,
-    which dilated convolutions over all maps look far enough for. What they add to velocity is zero
-    at first, so the weights of a one-frame detector go on as they were, and ``motion`` can be
-    trained alone (``frozen`` of the detector).
+    without a past. Dilated convolutions over all maps match each object with itself in the past.
+    Their output is added to the velocity and is zero at first, so the weights of a one-frame
+    detector keep their results, and ``motion`` can be trained alone (``frozen`` of the detector).
 
-    A detection may lie some way off its object, so velocities learn (``loss_velocity``, beside the
-    losses of BEVCenterHead) at all cells near an object's centre, not at the one which holds it.
+    A detection may lie some cells off its object, so ``loss_velocity`` (beside the losses of
+    BEVCenterHead) covers all cells near an object's centre, not only the one that holds it.
 
     Args:
         args, kwargs: as in BEVCenterHead; ``in_channels`` of one map.
         num_frames: moments, the key frame among them.
         motion_channels: of the convolutions.
-        dilations: of one 3 x 3 convolution each; together they see as many cells to every side as
-            their sum: 16 of 0.8 m are 12.8 m in half a second.
-        velocity_radius: how near, metres; nuScenes counts detections up to 2 m off as right.
+        dilations: of one 3 x 3 convolution each; they reach as many cells to every side as their
+            sum: 16 of 0.8 m are 12.8 m in half a second.
+        velocity_radius: how near, metres; nuScenes accepts detections up to 2 m off.
         velocity_weight: of ``loss_velocity``.
     """
 
@@ -98,7 +97,7 @@ class MotionCenterHead(BEVCenterHead):
         self,
         x: Tensor,  # [B, S * C, Y, X]
     ) -> list[Tensor]:
-        """What the head's first convolution makes of each moment, ``S x [B, C', Y, X]``."""
+        """The head's first convolution applied to each moment, ``S x [B, C', Y, X]``."""
         if x.shape[1] != self.num_frames * self.in_channels:
             raise ValueError(
                 f"the head needs {self.num_frames} maps of {self.in_channels} channels, newest "
@@ -118,7 +117,7 @@ class MotionCenterHead(BEVCenterHead):
         ]
 
     def velocity_changes(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
-        """What motion adds to the velocities of each task, ``[B, 2, Y, X]``, m/s."""
+        """The motion branch's change of each task's velocities, ``[B, 2, Y, X]``, m/s."""
         return self.motion(torch.cat(list(maps), dim=1)).split(2, dim=1)
 
     def loss_by_feat(
@@ -156,6 +155,7 @@ class MotionCenterHead(BEVCenterHead):
         boxes = boxes[(label >= labels.start) & (label < labels.stop)]
         if not len(boxes):
             return self.cell_centres.new_full((2, *self.cell_centres.shape[:2]), torch.nan)
+        # Distance of every cell's centre to the nearest box, [Y, X], and which box that is.
         distance, nearest = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1).min(dim=-1)
         velocity = boxes[nearest, 7:9].permute(2, 0, 1)
         return velocity.where(distance <= self.velocity_radius, torch.nan)
