@@ -112,8 +112,8 @@ def plane_normal_loss(
     kept = kept & kept_triplets(true, MAX_COS, MIN_DISTANCE)
 
     normals = triplet_normals(points)
-    away = (normals * points[..., 0, :]).sum(-1, keepdim=True) > 0
-    normals = torch.where(away, -normals, normals)  # all towards the camera
+    faces_away = (normals * points[..., 0, :]).sum(-1, keepdim=True) > 0
+    normals = torch.where(faces_away, -normals, normals)  # all towards the camera
     # The mean normal of each plane, summed where its label starts in the ordered labels.
     plane = torch.searchsorted(ordered, label[..., 0].contiguous())
     sums = normals.new_zeros(*labels.shape, 3).scatter_add(

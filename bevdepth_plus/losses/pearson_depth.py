@@ -36,6 +36,7 @@ def pearson_depth_loss(
         raise ValueError(f"patch must be 2 pixels or more, got {patch}")
     pred, target, valid = (_rows(part, patch) for part in masked_depth(pred, target, mask))
     predicted, true = _centred(pred, valid), _centred(target, valid)
+    # Covariance and variances of each image or patch, [rows].
     count = valid.sum(1).clamp(min=1)
     covariance = (predicted * true).sum(1) / count
     variance = predicted.square().sum(1) / count

@@ -130,6 +130,7 @@ class VirtualNormalLoss(nn.Module):
 def _kept(
     points: Tensor, valid: Tensor, index: Tensor, max_cos: float, min_distance: float
 ) -> Tensor:
+    """Which triplets have valid corners and span a plane, bool ``[B, T]``."""
     labelled = at_pixels(valid.flatten(1)[..., None], index)[..., 0].all(-1)
     return labelled & kept_triplets(points, max_cos, min_distance)
 

@@ -112,7 +112,7 @@ class BEVPoolPlan(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
         self._make_index()
 
-    def _apply(self, *args, **kwargs) -> BEVPoolPlan:  # what .to(), .cuda() and .cpu() come down to
+    def _apply(self, *args, **kwargs) -> BEVPoolPlan:  # called by .to(), .cuda() and .cpu()
         before = self.cells.device.type
         super()._apply(*args, **kwargs)
         if self.cells.device.type != before:

@@ -158,7 +158,7 @@ def _save_for_second_backward(ctx, inputs, output) -> None:
 
 
 def _second_backward(ctx, depth_tangent: Tensor, context_tangent: Tensor):
-    # Pooling is linear in depth and in context, so its derivatives are made of itself.
+    # Pooling is linear in depth and in context, so its second derivatives call the same ops.
     grad, depth, context, cells, *columns = ctx.saved_tensors
     ops = torch.ops.bevdepth_plus_ops
     index_and_size = (None, None, *columns, *grad.shape[2:])

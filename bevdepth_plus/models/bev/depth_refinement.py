@@ -11,7 +11,7 @@ from bevdepth_plus_ops import bev_pool
 
 @MODELS.register_module()
 class DepthRefinement(nn.Module):
-    """Convolve lifted features over depth x width, every image row for itself.
+    """Convolve lifted features over depth x width, each image row independently.
 
     So a pixel of wrong depth can use the features of its neighbours in the row. Always in float32.
 

@@ -76,7 +76,7 @@ class TemporalEncoder(BaseModule):
         return self.fusion([key, *past])
 
     def in_the_past(self) -> AbstractContextManager:
-        """The context in which past frames are computed: without gradient unless asked for."""
+        """The context that past frames are computed in: no gradient unless ``past_gradient``."""
         return nullcontext() if self.past_gradient else torch.no_grad()
 
 

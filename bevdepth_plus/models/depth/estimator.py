@@ -34,7 +34,7 @@ class Perception:
         cameras: they may have estimated focal lengths.
         context: features to lift, ``[B, N, C, H, W]``.
         bins: DepthNet's distribution over the metric bins, ``[B, N, D, H, W]``.
-        fused: that distribution with the priors', ``[B, N, D, H, W]``; None if none has one.
+        fused: that distribution with the priors', ``[B, N, D, H, W]``; None without such priors.
         priors: prediction of each prior, by its name.
         focal: the focal branch's focal lengths, network pixels, ``[B, N]``, or None.
     """

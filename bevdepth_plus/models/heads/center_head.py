@@ -170,10 +170,10 @@ class BEVCenterHead(CenterHead, BEVHead):
         # mmdet3d's clip_sigmoid works in place and would leave the logits changed.
         scores = predicted["heatmap"].float().sigmoid().clamp(1e-4, 1 - 1e-4)
         heatmap_loss = self.loss_cls(scores, heatmap, avg_factor=num_centres)
-        # The box parameters at the objects' cells, from maps [B, 8 or 10, Y, X].
+        # The box maps [B, 8 or 10, Y, X], read at the cells of the objects.
         box_map = torch.cat([predicted[part] for part in self.box_parts], dim=1).float()
         boxes = boxes[..., : box_map.shape[1]]  # velocity comes last
-        at_centres = self._gather_feat(box_map.flatten(2).transpose(1, 2), index)  # [B, M, 10]
+        at_centres = self._gather_feat(box_map.flatten(2).transpose(1, 2), index)  # [B, M, 8 or 10]
         code_weights = boxes.new_tensor(self.train_cfg["code_weights"][: boxes.shape[-1]])
         num_boxes = reduce_mean(mask.sum().float()).clamp(min=1e-4).item()
         box_loss = box_regression_loss(
@@ -207,7 +207,7 @@ def _checked_coder(bbox_coder: Mapping, grid: BEVGrid) -> dict:
             raise DataError(
                 f"bbox_coder.post_center_range keeps {name} from {limits[index]} to "
                 f"{limits[index + 3]} m, the BEV grid goes from {lower} to {upper} m: boxes beyond "
-                "would be taught and never come out; leave post_center_range out"
+                "would be trained on and never be predicted; leave post_center_range out"
             )
     most = min(bbox_coder.get("max_num", _MAX_BOXES), grid.size[0] * grid.size[1])
     return {**bbox_coder, "max_num": most}
