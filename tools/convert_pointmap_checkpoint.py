@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Convert a DUSt3R or MASt3R checkpoint of the public code; writes DST (.safetensors or .pth).
 
 Rights: the public code and its checkpoints are licensed CC BY-NC-SA 4.0 (no commercial use), and

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Cameras, dense depth, matches and a point cloud from images alone (two-view pointmaps).
 
 Weights: a file of tools/convert_pointmap_checkpoint.py, whose help states the rights.

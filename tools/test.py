@@ -63,7 +63,7 @@ def require_result_file(path: str) -> None:
 
 def has_ground_truth(ann_file: str) -> bool:
     infos = read_info_file(ann_file)["data_list"]
-    return any(info.get("instances") is not None for info in infos)
+    return any(info.get("instances") for info in infos)
 
 
 def only_format(cfg: Config) -> None:

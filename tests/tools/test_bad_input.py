@@ -31,7 +31,7 @@ def test_a_truncated_checkpoint(run_tool, tiny_config, trained, tmp_path):
 def test_a_checkpoint_of_another_model(run_tool, tiny_config, trained, tmp_path):
     result = run_tool(
         "test.py", tiny_config, trained / "iter_4.pth", "--work-dir", tmp_path, "--cfg-options",
-        "model.depth_net.mid_channels=8",
+        "model.depth.depth_net.mid_channels=8",
     )  # fmt: skip
     assert_one_line(result, "another model", "depth_net")
 
