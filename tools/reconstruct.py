@@ -55,7 +55,7 @@ def main() -> None:
     check_names(images)
     known = read_known(images, args.rig, args.poses)
     count = len(images)
-    pairs = window_pairs(count, args.window) if args.window else complete_pairs(count)
+    pairs = complete_pairs(count) if args.window is None else window_pairs(count, args.window)
     model = load_model(args.weights).to(args.device)
     cache = PairCache(args.cache, model, cache_settings(model, subsample=8))
     settings = Settings(shared_intrinsics=args.shared_intrinsics)

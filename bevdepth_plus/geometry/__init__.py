@@ -16,10 +16,10 @@ Frames
 Pixels
     (u, v) is (column, row). Pixel centres lie at integers + 0.5, so an image of width W covers
     u from 0 to W, and resizing by s multiplies u by s. Functions that reproduce a public code's
-    numbers are told otherwise by an argument (``pixel_centre=0.0``).
+    numbers take another centre as an argument (``pixel_centre=0.0``).
     - as loaded: the pixels of the image file; ``intrinsics`` are theirs.
     - network pixels: after image augmentation; ``cameras.network_intrinsics`` are theirs, and
-      ``image_aug`` leads from the former to the latter.
+      ``image_aug`` maps the pixels as loaded to them.
 
 Augmentation
     Image augmentation never moves boxes: its matrix is undone in geometry. BEV augmentation moves
@@ -27,7 +27,7 @@ Augmentation
 
 Boxes
     As mmdet3d 1.x: centre, (length, width, height), yaw counter-clockwise about z from +x, then
-    velocity (vx, vy). Whether the centre is that of gravity or of the bottom is said by name.
+    velocity (vx, vy). Names say which centre is meant: gravity or bottom.
 
 Unknown
     Invalid depth is 0 and always masked. BEV cells outside the grid are -1. An unknown velocity is
@@ -42,14 +42,15 @@ Files
     pinhole        project, unproject, rays: the only projection
     z_buffer       the only z-buffer: points to a depth map, depth maps to coarser cells
     depth_maps     points and normals of a depth map
-    warping        a map looked up at the pixels where another frame's pixels are seen again
-    flow           where points are seen again, and which correspondences to trust
+    warping        a map sampled at the pixels that correspond to another frame's pixels
+    flow           rigid flow, and which correspondences to trust
     epipolar       where a pixel can lie in another image, and samples along that segment
     triangulation  inverse depth with variance from several views; points by SVD
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
     bev_grid       the cells of the bird's-eye view
     depth_bins     the depth axis of the frustum
-    canonical      depth as one fixed focal length would have it
-    ground         how large a metre of road looks
+    canonical      depth scaled to one fixed focal length
+    ground         pixels per metre of road
+    horizon        the image row of the horizon
 """

@@ -50,7 +50,8 @@ class BEVGrid:
     @property
     def size(self) -> tuple[int, int, int]:
         """Cells along (x, y, z)."""
-        return tuple(round((upper - lower) / cell) for lower, upper, cell in self.axes)
+        x, y, z = (round((upper - lower) / cell) for lower, upper, cell in self.axes)
+        return x, y, z
 
     @property
     def bev_size(self) -> tuple[int, int]:

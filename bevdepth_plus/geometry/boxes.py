@@ -27,8 +27,8 @@ def transform_boxes(
 ) -> Tensor:
     """Move boxes of frame ``b`` into frame ``a``.
 
-    A box stays upright: its heading and velocity are rotated in three dimensions and dropped
-    back onto the ground plane. The (uniform) scale of ``a_T_b`` scales sizes and velocity.
+    A box stays upright: its heading and velocity are rotated in three dimensions, then
+    projected onto the ground plane. The (uniform) scale of ``a_T_b`` scales sizes and velocity.
 
     Raises:
         ValueError: ``boxes`` has neither 7 nor 9 columns.
@@ -56,6 +56,7 @@ def box_corners(
     unit = boxes.new_tensor(_CORNERS)
     corners = unit * boxes[:, None, 3:6]
     cos, sin = boxes[:, 6].cos()[:, None], boxes[:, 6].sin()[:, None]
+    # The corners turned by yaw about z, then moved to the centre.
     x = corners[..., 0] * cos - corners[..., 1] * sin
     y = corners[..., 0] * sin + corners[..., 1] * cos
     return torch.stack([x, y, corners[..., 2]], dim=-1) + boxes[:, None, :3]
@@ -68,6 +69,7 @@ def points_in_boxes(
     """Which point lies in which box, bool ``[M, P]``."""
     offset = points[None] - boxes[:, None, :3]
     cos, sin = boxes[:, 6].cos()[:, None], boxes[:, 6].sin()[:, None]
+    # The points in each box's own axes, [M, P, 3]: turned by -yaw about its centre.
     along = offset[..., 0] * cos + offset[..., 1] * sin
     across = offset[..., 1] * cos - offset[..., 0] * sin
     local = torch.stack([along, across, offset[..., 2]], dim=-1)

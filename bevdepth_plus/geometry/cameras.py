@@ -26,7 +26,7 @@ class Cameras:
         ego_T_cam: camera (x right, y down, z forward) -> key frame's ego, ``[B, N, 4, 4]``.
         image_aug: pixels as loaded -> pixels of the network's input, ``[B, N, 3, 3]``.
         bev_aug: key frame's ego -> augmented ego, ``[B, 4, 4]``.
-        mask: False where a camera is out, ``[B, N]``; None: all work.
+        mask: False where a camera gives no image, ``[B, N]``; None: all work.
         fingerprint: equal for equal matrices and masks, if they came from meta dicts; else None.
     """
 
@@ -149,8 +149,8 @@ def unproject_to_ego(
 def with_poses_of(cameras: Cameras, others: Cameras) -> Cameras:
     """The cameras with the poses of others, usually of the key frame.
 
-    A past frame's poses in the key ego hold the drive since then, and what a single image shows
-    does not depend on that.
+    A past frame's poses in the key ego contain the ego motion between the frames. What a single
+    image shows does not depend on it.
     """
     return replace(cameras, ego_T_cam=others.ego_T_cam)
 

@@ -1,8 +1,8 @@
-"""Canonical camera space: depth as one fixed focal length would have it.
+"""Canonical camera space: depth scaled to one fixed focal length.
 
 Things of one size at one depth look larger under a longer focal length, so the same picture means
-different depths to different cameras. A network that learns depth for one focal length ``f_c``, and
-whose answer is brought back with the camera's own ``f``, is free of that. Source: Yin et al.,
+different depths to different cameras. A network that predicts depth for one focal length ``f_c``
+avoids this; its output is scaled to metres with the camera's own ``f``. Source: Yin et al.,
 "Metric3D: Towards zero-shot metric 3D prediction from a single image" (ICCV 2023).
 
 Two ways: the labels are scaled (:func:`to_canonical_depth`, :func:`from_canonical_depth`), or the
@@ -73,8 +73,8 @@ def canonical_image_matrix(
     """The resize by ``f_c / f`` that gives every camera the focal length ``f_c``.
 
     Compose it on the left, ``matrix @ image_aug``: focal length and principal point follow, and
-    depth labels stay as they are. Its inverse leads back to the image that came in. The scale is
-    exact and one for both axes, so warp with the matrix; the size is that of the canvas, rounded.
+    depth labels stay as they are. Its inverse maps back to the network's image. The scale is
+    exact and the same on both axes, so warp with the matrix; the size is rounded.
 
     Returns:
         ``matrix [..., 3, 3]``, network pixels -> canonical pixels (centres at integers + 0.5), and
@@ -87,9 +87,9 @@ def canonical_image_matrix(
 
 
 def canonical_cameras(cameras: Cameras, canonical_focal: float) -> Cameras:
-    """The cameras as a network in canonical space may know them: all but the focal length.
+    """The cameras for a network in canonical space: all parameters but the focal length.
 
-    Intrinsics become those of the network's image, brought to ``f_c``: fy / fx and the principal
+    Intrinsics become those of the network's image, scaled to ``f_c``: fy / fx and the principal
     point stay. Of the image augmentation its rotation and flip stay; its scale is in the focal
     length, its shift in the principal point. For camera parameters only, not for projection.
     """
@@ -98,13 +98,13 @@ def canonical_cameras(cameras: Cameras, canonical_focal: float) -> Cameras:
     mean = (intrinsics[..., 0, 0] + intrinsics[..., 1, 1]) / 2
     intrinsics[..., :2, :2] *= (canonical_focal / mean)[..., None, None]
     intrinsics[..., :2, 2] = cameras.network_intrinsics[..., :2, 2]
-    # The augmentation's 2x2 part without its scale: rotation and flip.
-    turn = torch.zeros_like(image_aug)
+    # The augmentation's 2x2 part without its scale.
+    rotation_and_flip = torch.zeros_like(image_aug)
     (a, b), (c, d) = (row.unbind(-1) for row in image_aug[..., :2, :2].unbind(-2))
     scale = (a * d - b * c).abs().sqrt()[..., None, None]
-    turn[..., :2, :2] = image_aug[..., :2, :2] / scale
-    turn[..., 2, 2] = 1
-    return replace(cameras, intrinsics=intrinsics, image_aug=turn)
+    rotation_and_flip[..., :2, :2] = image_aug[..., :2, :2] / scale
+    rotation_and_flip[..., 2, 2] = 1
+    return replace(cameras, intrinsics=intrinsics, image_aug=rotation_and_flip)
 
 
 def _scaled(depth: Tensor, factor: Tensor) -> Tensor:

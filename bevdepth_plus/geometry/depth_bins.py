@@ -12,8 +12,8 @@ from torch import Tensor
 class DepthBins:
     """Equal depth bins; bin ``i`` holds depths in ``[start + i*step, start + (i+1)*step)``, metres.
 
-    ``plane`` says where in its bin a frustum plane stands: ``"centre"``, or ``"left"`` as in the
-    public BEVDepth code, whose planes stand on the left edges while its labels use whole bins.
+    ``plane`` says where in its bin a frustum plane lies: ``"centre"``, or ``"left"`` as in the
+    public BEVDepth code, whose planes lie on the left edges while its labels use whole bins.
     """
 
     start: float
@@ -54,7 +54,7 @@ class DepthBins:
         self,
         probabilities: Tensor,  # [..., D, H, W]
     ) -> Tensor:
-        """Mean depth of the bins' mass (bin centres), metres, ``[..., H, W]``."""
+        """Expected depth, by the bins' centres, metres, ``[..., H, W]``."""
         centres = self.centres(probabilities.device).to(probabilities.dtype)
         mass = probabilities.sum(dim=-3).clamp(min=1e-6)  # canonical bins may leave less than 1
         return torch.einsum("...dhw,d->...hw", probabilities, centres) / mass
@@ -68,10 +68,11 @@ def mass_below(
     probabilities: Tensor,  # [B, N, K, H, W], of K bins of any spacing
     bin_coordinate: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1]; k is the left edge of bin k
 ) -> Tensor:
-    """Probability of lying below each coordinate, mass being even in a bin, ``[B, N, M, H, W]``."""
+    """Probability below each coordinate, mass spread evenly in a bin, ``[B, N, M, H, W]``."""
     num_bins = probabilities.shape[2]
     coordinate = bin_coordinate.clamp(0, num_bins)
     coordinate = coordinate.expand(*probabilities.shape[:2], -1, *probabilities.shape[-2:])
+    # All mass of the bins below, and the share of the bin that the coordinate lies in.
     index = coordinate.long().clamp(max=num_bins - 1)
     before = (probabilities.cumsum(dim=2) - probabilities).gather(2, index)
     return before + (coordinate - index) * probabilities.gather(2, index)

@@ -16,8 +16,8 @@ def depth_map_points(
 ) -> Tensor:
     """Points in the camera's frame (x right, y down, z forward), metres, ``[B, H, W, 3]``.
 
-    Pixel column ``j`` is seen at ``j + pixel_centre``: 0.5 for this project's matrices, 0.0 to
-    reproduce public codes that follow OpenCV. Nothing is kept between calls.
+    The centre of column ``j`` lies at ``j + pixel_centre``: 0.5 for this project's matrices, 0.0 to
+    reproduce public codes that follow OpenCV.
 
     Raises:
         ValueError: there are not as many matrices as depth maps.
@@ -26,6 +26,7 @@ def depth_map_points(
     if intrinsics.shape != (len(depth), 3, 3):
         raise ValueError(f"intrinsics must be [{len(depth)}, 3, 3], got {tuple(intrinsics.shape)}")
     inverse = inverse_intrinsics(intrinsics.float())[:, None, None]  # [B, 1, 1, 3, 3]
+    # The rays of all pixels, [B, H, W, 3], with z = 1.
     u = torch.arange(width, device=depth.device)[:, None] + pixel_centre
     v = torch.arange(height, device=depth.device)[:, None, None] + pixel_centre
     # Products and sums of columns: autocast would run a matrix product in half precision.
@@ -50,12 +51,13 @@ def normal_map(
 
     Returns:
         ``normals [B, H, W, 3]`` (0 on the border) and ``exists [B, H, W]``: the pixel and its four
-        neighbours count.
+        neighbours are valid.
     """
+    # Central differences of the inner pixels, [B, H - 2, W - 2, 3].
     along_u = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
     along_v = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
     normals = unit(torch.cross(along_v, along_u, dim=-1))
-    counts = valid[:, 0]
-    exists = counts[:, 1:-1, 1:-1] & counts[:, 1:-1, 2:] & counts[:, 1:-1, :-2]
-    exists = exists & counts[:, 2:, 1:-1] & counts[:, :-2, 1:-1]
+    known = valid[:, 0]
+    exists = known[:, 1:-1, 1:-1] & known[:, 1:-1, 2:] & known[:, 1:-1, :-2]
+    exists = exists & known[:, 2:, 1:-1] & known[:, :-2, 1:-1]
     return functional.pad(normals, (0, 0, 1, 1, 1, 1)), functional.pad(exists, (1, 1, 1, 1))

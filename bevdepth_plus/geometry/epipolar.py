@@ -19,7 +19,7 @@ from torch import Tensor
 from bevdepth_plus.geometry.pinhole import rays
 
 # The smallest depth factor of a visible point: seen from the source, a point at inverse depth w
-# lies at (depth factor / w) metres. It keeps the plane of the camera itself out.
+# lies at (depth factor / w) metres. It excludes the plane of the camera itself.
 _MIN_DEPTH_FACTOR = 1e-4
 
 
@@ -74,7 +74,7 @@ def pixel_lines(
     A view whose pose or matrix holds NaN or infinity (a lost pose) counts as not usable.
 
     Raises:
-        ValueError: a shape is another one.
+        ValueError: a shape is wrong.
     """
     _check_shapes(pixels, intrinsics, source_intrinsics, source_T_anchor)
     usable = source_T_anchor.isfinite().all(-1).all(-1)
@@ -82,6 +82,7 @@ def pixel_lines(
     # Lost poses become 0 before any product: 0 * NaN is NaN, in gradients too.
     pose = torch.where(usable[..., None, None], source_T_anchor, 0.0)
     matrix = torch.where(usable[..., None, None], source_intrinsics, 0.0)
+    # K_s (R r + w t): the offset is the part without w, the slope the part with it.
     directions = rays(pixels, intrinsics)[:, None]  # [B, 1, P, 3]
     with torch.autocast(pixels.device.type, enabled=False):
         offset = directions @ (matrix @ pose[..., :3, :3]).transpose(-1, -2)
@@ -103,7 +104,7 @@ def epipolar_segments(
     less: a match of a point at infinity is then not the segment's last pixel.
 
     Raises:
-        ValueError: a shape is another one, or the range is empty.
+        ValueError: a shape is wrong, or the range is empty.
     """
     far, near = inverse_depth_range
     if not far < near:
@@ -116,9 +117,9 @@ def epipolar_segments(
     ends = torch.where(visible[..., None], ends, 0.5 * (far + near))
     homogeneous = lines.offset[..., None, :] + ends[..., None] * lines.slope[..., None, :]
     factor = torch.where(visible[..., None], homogeneous[..., 2], 1.0)
-    found = homogeneous[..., :2] / factor[..., None]
-    found = torch.where(visible[..., None, None], found, 0.0)
-    start, end = found.unbind(-2)
+    end_pixels = homogeneous[..., :2] / factor[..., None]  # [B, V, P, far and near, 2]
+    end_pixels = torch.where(visible[..., None, None], end_pixels, 0.0)
+    start, end = end_pixels.unbind(-2)
     return EpipolarSegments(start, end, ends, factor, _length(end - start), visible)
 
 
@@ -135,8 +136,8 @@ def sample_segments(
         across: R distances from the line in pixels, to the right of far -> near (with v down).
 
     Returns:
-        ``pixels [B, V, P, R, L, 2]``, and the exact ``inverse_depth [B, V, P, L]`` that a point
-        must have to be seen at that place along the line.
+        ``pixels [B, V, P, R, L, 2]``, and the exact ``inverse_depth [B, V, P, L]`` of a point
+        that projects to that position along the line.
     """
     if num < 2:
         raise ValueError(f"a segment needs at least 2 samples, got {num}")
@@ -144,7 +145,7 @@ def sample_segments(
     along = segments.end - segments.start
     line = segments.start[..., None, :] + share[:, None] * along[..., None, :]  # [B, V, P, L, 2]
     unit = along / segments.length.clamp(min=1e-12)[..., None]
-    # A segment without length has no direction; its lines lie above one another.
+    # A segment of length 0 has no direction: take that of u, so `right` is down.
     unit = torch.where(segments.length[..., None] > 0, unit, unit.new_tensor([1.0, 0.0]))
     right = torch.stack([-unit[..., 1], unit[..., 0]], dim=-1)
     offsets = torch.as_tensor(tuple(across), device=right.device, dtype=right.dtype)
@@ -159,7 +160,7 @@ def inverse_depth_along(
     """The inverse depth at a share of a segment's length, 1/m, ``[B, V, P, L]``.
 
     Equal steps in the image are not equal steps of inverse depth unless the camera moves sideways;
-    this is the perspective-correct rule, exact also round an epipole.
+    this is the perspective-correct rule, exact near an epipole, too.
     """
     far_factor, near_factor = segments.depth_factor[..., None].unbind(-2)
     step = share * far_factor / (share * far_factor + (1 - share) * near_factor)

@@ -1,8 +1,8 @@
-"""Where the pixels of one frame are seen again in another, and which of those to trust.
+"""Where the pixels of one frame lie in another frame, and which correspondences to trust.
 
-Rigid flow follows from depth and poses and holds for everything that stands still. Observed flow
-(optical flow, matching) holds for all that is seen in both frames, but is sometimes wrong. A
-correspondence ``[B, 2, H, W]`` holds the (u, v) in the other frame; see ``warping`` for look-ups.
+Rigid flow is computed from depth and poses and is right for static points. Observed flow (optical
+flow, matching) covers moving objects, too, but contains errors. A correspondence ``[B, 2, H, W]``
+holds the (u, v) in the other frame; ``warping`` samples maps at it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from bevdepth_plus.geometry.pinhole import in_image, project, rays, scaled_intri
 from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
 from bevdepth_plus.geometry.warping import (
     own_pixels,
-    sample_bilinear,
     sample_depth,
     sample_nearest,
 )
@@ -28,7 +27,7 @@ MIN_DEPTH = 1e-3  # metres; nothing nearer to the other camera's plane is projec
 
 @dataclass(frozen=True)
 class RigidFlow:
-    """Where the points of one frame's depth map are for another camera, if they stand still.
+    """Where another camera sees the points of a depth map, if they are static.
 
     Attributes:
         correspondence: pixels of the other image, ``[B, 2, H, W]``; finite everywhere.
@@ -43,14 +42,13 @@ class RigidFlow:
 
 @dataclass(frozen=True)
 class StaticFit:
-    """How well a point that stands still explains an observed correspondence.
+    """How well a static point explains an observed correspondence.
 
     Attributes:
         inverse_depth: in the first camera, 1/m, 0 (infinity) or more, ``[B, 1, H, W]``.
-        residual: pixels from where such a point would be seen, ``[B, 1, H, W]``; infinite where it
-            would lie behind the other camera.
-        parallax: pixels that a change of 1/m moves it, ``[B, 1, H, W]``; 0 if the camera
-            only turns.
+        residual: distance from that point's projection, pixels, ``[B, 1, H, W]``; infinite where
+            it would lie behind the other camera.
+        parallax: pixels per 1/m of inverse depth, ``[B, 1, H, W]``; 0 if the camera only rotates.
     """
 
     inverse_depth: Tensor
@@ -75,7 +73,7 @@ def rigid_flow(
         moved = transform_points(other_T_this[:, None], points)
     pixels, moved_depth = project(moved, other_intrinsics[:, None])  # [B, H, W, 2], [B, H, W]
     size = depth.shape[-2:] if other_size is None else other_size
-    valid = known & ((moved_depth > MIN_DEPTH) & in_image(pixels, tuple(size)))[:, None]
+    valid = known & ((moved_depth > MIN_DEPTH) & in_image(pixels, size))[:, None]
     return RigidFlow(pixels.movedim(-1, 1), torch.where(valid, moved_depth[:, None], 0.0), valid)
 
 
@@ -108,45 +106,17 @@ def motion_between(cameras: Cameras, others: Cameras) -> Tensor:
         return invert_rigid(others.ego_T_cam) @ cameras.ego_T_cam
 
 
-def round_trip(
-    forward: Tensor,  # [B, 2, H, W], of this frame, pixels of the other
-    backward: Tensor,  # [B, 2, H, W], of the other frame, pixels of this
-) -> Tensor:
-    """How far from its start a pixel ends that goes there and back, pixels, ``[B, 1, H, W]``.
-
-    Infinite where the way leads out of the image.
-    """
-    back, inside = sample_bilinear(backward, forward)
-    start = own_pixels(tuple(forward.shape[-2:]), device=forward.device)
-    return torch.where(inside, (back - start).norm(dim=1, keepdim=True), torch.inf)
-
-
-def consistent(
-    forward: Tensor,  # [B, 2, H, W], of this frame, pixels of the other
-    backward: Tensor,  # [B, 2, H, W], of the other frame, pixels of this
-    share: float = 0.01,
-    constant: float = 0.5,
-) -> Tensor:
-    """Which pixels come back to where they started, bool ``[B, 1, H, W]``.
-
-    See :func:`came_back`. What is hidden in the other frame does not come back.
-    """
-    back, inside = sample_bilinear(backward, forward)
-    start = own_pixels(tuple(forward.shape[-2:]), device=forward.device)
-    return inside & came_back(start, forward, back, share, constant)
-
-
 def came_back(
     start: Tensor,  # [B, 2, H, W], pixels of this frame
-    there: Tensor,  # [B, 2, H, W], where they are seen in the other frame
-    back: Tensor,  # [B, 2, H, W], where those are seen in this frame
+    there: Tensor,  # [B, 2, H, W], where they lie in the other frame
+    back: Tensor,  # [B, 2, H, W], where those lie in this frame
     share: float = 0.01,
     constant: float = 0.5,
 ) -> Tensor:
-    """``error^2 < share (|forward|^2 + |backward|^2) + constant``, pixels, bool ``[B, 1, H, W]``.
+    """Which pixels return to their start, bool ``[B, 1, H, W]``: forward-backward check.
 
-    Source: Sundaram et al., "Dense point trajectories by GPU-accelerated large displacement optical
-    flow" (ECCV 2010).
+    ``error^2 < share (|forward|^2 + |backward|^2) + constant``, pixels. Source: Sundaram et al.,
+    "Dense point trajectories by GPU-accelerated large displacement optical flow" (ECCV 2010).
     """
     lengths = (there - start).square().sum(1) + (back - there).square().sum(1)
     error = (back - start).square().sum(1)
@@ -159,23 +129,22 @@ def visible_in_other(
     tolerance: float = 0.05,
     same_surface: bool = False,
 ) -> Tensor:
-    """Which points nothing nearer hides in the other frame, bool ``[B, 1, H, W]``: a z-test.
+    """Which points are not occluded in the other frame, bool ``[B, 1, H, W]``: a z-test.
 
-    Where the other frame's depth is unknown nothing can be said, and the point does not count as
-    visible.
+    Where the other frame's depth is unknown, the point does not count as visible.
 
     Args:
         tolerance: Share of depth by which the other frame may be nearer.
-        same_surface: The other frame must not be farther by more than that, either: a thing that
-            moved away, or an edge missed by half a pixel, then does not count.
+        same_surface: The other frame must not be farther by more than that, either. This excludes
+            an object that moved away and an edge missed by half a pixel.
     """
-    # A road under coarse cells deepens by more than the tolerance from one to the next, so depth is
-    # interpolated, except beside holes.
-    between = sample_depth(other_depth, flow.correspondence)
+    # On coarse cells a road's depth changes by more than the tolerance from cell to cell, so depth
+    # is interpolated, except beside holes.
+    interpolated = sample_depth(other_depth, flow.correspondence)
     nearest, inside = sample_nearest(other_depth, flow.correspondence)
-    seen = torch.where(between > 0, between, nearest)
-    visible = flow.valid & inside & (seen > 0) & (flow.depth <= (1 + tolerance) * seen)
-    return visible & (flow.depth * (1 + tolerance) >= seen) if same_surface else visible
+    surface = torch.where(interpolated > 0, interpolated, nearest)  # [B, 1, H, W], metres
+    visible = flow.valid & inside & (surface > 0) & (flow.depth <= (1 + tolerance) * surface)
+    return visible & (flow.depth * (1 + tolerance) >= surface) if same_surface else visible
 
 
 def follows_rigid_flow(
@@ -184,16 +153,16 @@ def follows_rigid_flow(
     tolerance: float = 1.5,
     share: float = 0.1,
 ) -> Tensor:
-    """Which pixels are seen again where a point that stands still would be, bool ``[B, 1, H, W]``.
+    """Which observed correspondences agree with the rigid flow, bool ``[B, 1, H, W]``.
 
-    The others move by themselves, or their depth or their correspondence is wrong. Pixels whose
-    rigid flow is not valid count among the others.
+    The other pixels move, or their depth or their correspondence is wrong. False where the rigid
+    flow is not valid.
 
     Args:
         tolerance: Pixels.
         share: Of the rigid flow's length, for errors of depth; added to the tolerance.
     """
-    start = own_pixels(tuple(observed.shape[-2:]), device=observed.device)
+    start = own_pixels(observed.shape[-2:], device=observed.device)
     length = (flow.correspondence - start).norm(dim=1, keepdim=True)
     error = (observed - flow.correspondence).norm(dim=1, keepdim=True)
     return flow.valid & (error <= tolerance + share * length)
@@ -207,19 +176,20 @@ def fit_static_point(
     other_T_this: Tensor,  # [B, 4, 4]
     min_depth: float = 1.0,
 ) -> StaticFit:
-    """The point that stands still and comes nearest to an observed correspondence; needs no depth.
+    """The static point that best explains an observed correspondence; no depth is needed.
 
-    A pixel with ray r (z = 1) at inverse depth w is seen at the homogeneous ``K' (R r + w t)``, so
-    a correspondence gives two equations linear in w. Between 0 and ``1 / min_depth`` the solution
-    is kept; what is left over tells that the pixel moves by itself. Motion along the line that a
-    static point could take, as of a car ahead, leaves nothing over and looks like another depth.
+    A pixel with ray r (z = 1) at inverse depth w projects to the homogeneous ``K' (R r + w t)``, so
+    a correspondence gives two equations linear in w. The solution is clamped to 0 and
+    ``1 / min_depth``. A large residual shows that the pixel moves. Motion along the epipolar line,
+    such as a car ahead, leaves no residual and looks like another depth.
     """
     observed = correspondence.flatten(2).transpose(1, 2)  # [B, P, 2]
     directions = rays(pixels.flatten(2).transpose(1, 2), intrinsics)  # [B, P, 3]
     with torch.autocast(pixels.device.type, enabled=False):
         at_infinity = directions @ (other_intrinsics @ other_T_this[:, :3, :3]).transpose(1, 2)
         slope = (other_intrinsics @ other_T_this[:, :3, 3:]).transpose(1, 2)  # [B, 1, 3]
-    error = observed * at_infinity[..., 2:] - at_infinity[..., :2]
+    # Least squares in w of the two equations w * lever = error, each times the depth factor.
+    error = observed * at_infinity[..., 2:] - at_infinity[..., :2]  # [B, P, 2]
     lever = slope[..., :2] - observed * slope[..., 2:]
     # Without a baseline the lever is 0: then infinity is as good as any depth.
     inverse_depth = (error * lever).sum(-1) / (lever.square().sum(-1) + 1e-9)
@@ -237,10 +207,10 @@ def fit_static_point(
 
 
 def is_far(fit: StaticFit, max_depth: float, min_parallax: float = 0.5) -> Tensor:
-    """Which correspondences tell of a point beyond ``max_depth``, bool ``[B, 1, H, W]``.
+    """Which correspondences show a point beyond ``max_depth``, bool ``[B, 1, H, W]``.
 
-    Where a point at ``max_depth`` would move by less than ``min_parallax`` pixels between the
-    frames (the vehicle stands, or the pixel lies near the epipole) nothing is told.
+    False where a point at ``max_depth`` would move by less than ``min_parallax`` pixels between
+    the frames: the vehicle stands, or the pixel lies near the epipole.
     """
-    told = fit.parallax / max_depth >= min_parallax
-    return told & (fit.inverse_depth < 1 / max_depth)
+    measurable = fit.parallax / max_depth >= min_parallax
+    return measurable & (fit.inverse_depth < 1 / max_depth)

@@ -1,4 +1,4 @@
-"""The road as a ruler: how large a metre on the ground looks at each pixel."""
+"""Scale of the ground plane: how many pixels a metre of road spans, for each pixel."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def ground_scale(
     """Pixels that a metre spans where a pixel's ray meets the plane z = 0 of the ego frame.
 
     It is the focal length over the ground's depth: 0 at the horizon, negative above it, and smooth
-    across. Height, pitch, roll, focal length and augmentation are all in it, so what a network
-    learns of it for one rig holds for another.
+    across. It depends on height, pitch, roll, focal length and augmentation, so what a network
+    learns from it for one rig can hold for another.
 
     Returns:
         float32 ``[B, N, H, W]``.

@@ -6,10 +6,12 @@ image as loaded, :func:`scaled_intrinsics` for feature cells. Pixel centres lie 
 A camera of another kind (fisheye) would stand beside this file with the same three functions.
 
 The renderer of the synthetic scenes and the pooling op's kernels have projections of their own, for
-speed; tests hold both to this one.
+speed; tests compare both with this one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -86,7 +88,7 @@ def transform_pixels(
 
 def in_image(
     pixels: Tensor,  # [..., P, 2]
-    size: tuple[int, int],  # height, width
+    size: Sequence[int],  # height, width
 ) -> Tensor:
     """Which pixels lie in an image of that size, bool ``[..., P]``."""
     height, width = size
@@ -95,7 +97,7 @@ def in_image(
 
 
 def cell_centres(
-    cells: tuple[int, int],  # rows, columns
+    cells: Sequence[int],  # rows, columns
     stride: int = 1,
     device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -106,7 +108,7 @@ def cell_centres(
 
 
 def pixel_centres(
-    size: tuple[int, int],  # height, width
+    size: Sequence[int],  # height, width
     stride: int = 1,
     device: torch.device | None = None,
 ) -> Tensor:

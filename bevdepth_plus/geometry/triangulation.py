@@ -1,7 +1,7 @@
-"""Depth of a pixel from where other views see it: closed form over inverse depth, and by SVD.
+"""Depth of a pixel from its matches in other views: closed form over inverse depth, and by SVD.
 
 The closed form is the one to use: the anchor pixel is fixed, so there is one unknown. It has no
-singular values that can meet, it tells its own variance, and a camera that stands still gives a
+singular values that can coincide, it gives a variance, and a camera that stands still leads to a
 large variance instead of a wrong depth. The SVD is that of DELTAS (Sinha et al., "DELTAS: Depth
 Estimation by Learning Triangulation And densification of Sparse points", ECCV 2020).
 
@@ -18,13 +18,13 @@ from torch.autograd.function import once_differentiable
 
 from bevdepth_plus.geometry.epipolar import pixel_lines
 
-# Of a prior that says "at infinity, or anywhere": 1/m^2, a standard deviation of 30000 1/m. It only
-# decides where nothing else does.
+# Of a weak prior at infinity: 1/m^2, a standard deviation of 30000 1/m. It matters only where no
+# match does.
 _PRIOR_INFORMATION = 1e-9
 _REWEIGHTINGS = 3
 # Closer to the plane of a source camera than this, a point's weight grows no more.
 _MIN_DEPTH_FACTOR = 1e-3
-# Gradients of the SVD fade where two singular values meet, see _null_vector_gradient.
+# Gradients of the SVD fade where two singular values coincide, see _null_vector_gradient.
 _MEETING = 1e-3
 _SMALLEST_GAP = 1e-10
 _MIN_HOMOGENEOUS = 1e-6  # of a unit vector: points farther than 1000 km are put there
@@ -32,11 +32,11 @@ _MIN_HOMOGENEOUS = 1e-6  # of a unit vector: points farther than 1000 km are put
 
 @dataclass(frozen=True)
 class InverseDepth:
-    """What the views say about each anchor pixel.
+    """Estimate from all views for each anchor pixel.
 
     Attributes:
-        mean: inverse depth, 1/m, ``[B, P]``; 0 is infinity, below 0 the rays part.
-        variance: of the mean, 1/m^2, ``[B, P]``; huge where no view tells anything.
+        mean: inverse depth, 1/m, ``[B, P]``; 0 is infinity, below 0 the rays diverge.
+        variance: of the mean, 1/m^2, ``[B, P]``; huge where no view constrains it.
     """
 
     mean: Tensor
@@ -60,11 +60,11 @@ def triangulate_inverse_depth(
 
     With the line ``h = a + w b`` of a pixel, a match (u, v) asks ``u h_z = h_u`` and ``v h_z =
     h_v``: linear in w. Divided by ``h_z`` they are errors in pixels; ``h_z`` is that of the
-    previous solution. A match of information 0 is not looked at, whatever it holds, nor is a view
+    previous solution. A match of information 0 is ignored, even if it is NaN, and so is a view
     whose pose is not finite.
 
     Raises:
-        ValueError: a shape is another one.
+        ValueError: a shape is wrong.
     """
     if matches.shape[:3] != information.shape or matches.shape[-1:] != (2,):
         raise ValueError(
@@ -77,9 +77,9 @@ def triangulate_inverse_depth(
             f"matches must be [B, V, P, 2] = {(*lines.offset.shape[:3], 2)}, "
             f"got {tuple(matches.shape)}"
         )
-    counts = (information > 0) & lines.usable[..., None]
-    matches = torch.where(counts[..., None], matches, 0.0)
-    information = torch.where(counts, information, 0.0)
+    used = (information > 0) & lines.usable[..., None]
+    matches = torch.where(used[..., None], matches, 0.0)
+    information = torch.where(used, information, 0.0)
     # Each match gives two equations: error = w * lever, here still times the depth factor.
     error = matches * lines.offset[..., 2:] - lines.offset[..., :2]  # [B, V, P, 2]
     lever = lines.slope[..., :2] - matches * lines.slope[..., 2:]
@@ -104,13 +104,13 @@ def triangulate_svd(
 
     Every view gives the rows ``(u P3 - P1, v P3 - P2)`` times its confidence. The result and its
     gradients are finite always: points at infinity are put 1e6 times farther than the unit, and
-    where two singular values meet (no baseline) the gradient fades to 0. No row is rescaled.
+    where two singular values coincide (no baseline) the gradient fades to 0. No row is rescaled.
 
     Returns:
         Metres ``[..., P, 3]``.
 
     Raises:
-        ValueError: a shape is another one, or there are fewer than two views.
+        ValueError: a shape is wrong, or there are fewer than two views.
     """
     if projections.shape[-2:] != (3, 4) or pixels.shape[-1:] != (2,):
         raise ValueError(
@@ -166,8 +166,10 @@ class _NullVector(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return _null_vector_gradient(*ctx.saved_tensors, gradient)
+    # once_differentiable has types of its own
+    def backward(ctx, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        matrix, values, vectors = ctx.saved_tensors
+        return _null_vector_gradient(matrix, values, vectors, gradient)
 
 
 def _null_vector_gradient(

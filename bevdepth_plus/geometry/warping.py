@@ -1,10 +1,12 @@
-"""Look up one frame's map at the pixels where another frame's pixels are seen again.
+"""Sample one frame's map at the pixels that correspond to another frame's pixels.
 
 A correspondence ``[B, 2, h, w]`` holds, for each pixel of the first frame, its (u, v) in
 the second.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from bevdepth_plus.geometry.pinhole import in_image, pixel_centres
 
 
 def own_pixels(
-    size: tuple[int, int],  # height, width
+    size: Sequence[int],  # height, width
     stride: int = 1,
     device: torch.device | None = None,
 ) -> Tensor:
@@ -28,7 +30,7 @@ def sample_nearest(
 ) -> tuple[Tensor, Tensor]:
     """The value of the pixel in which each correspondence lies; nothing is interpolated.
 
-    Right for depth at edges: between a car's depth and the wall's there is none that anything has.
+    Use it for depth at edges: a mean of a car's depth and the wall's is wrong for both.
 
     Returns:
         ``values [B, C, h, w]`` (0 outside) and ``inside [B, 1, h, w]``, bool. A correspondence that
@@ -46,9 +48,9 @@ def sample_bilinear(
     values: Tensor,  # [B, C, H, W], finite
     correspondence: Tensor,  # [B, 2, h, w], pixels of ``values``
 ) -> tuple[Tensor, Tensor]:
-    """Values between the four nearest pixel centres, with a gradient to the correspondence, too.
+    """Bilinear interpolation, with a gradient to the correspondence, too.
 
-    Within half a pixel of the border the border pixel itself counts.
+    Within half a pixel of the border it takes the border pixel's value.
 
     Returns:
         ``values [B, C, h, w]``, float32 (0 outside), and ``inside [B, 1, h, w]``, bool.

@@ -1,8 +1,9 @@
 """Losses: a function first, then a short registered class.
 
-All classes of a depth map are called alike, ``loss(pred, target, mask, intrinsics, generator)``, so
-that a head can sum any set of them; those that need no camera or no draws leave the argument be.
+All losses of a depth map are called ``loss(pred, target, mask, intrinsics, generator)``, so that a
+model can sum any set of them; those that need no camera or no random numbers ignore the argument.
 Those between two frames are called ``loss(depth_t, depth_t1, correspondence, valid, generator)``.
+Those of interest points, matches and triangulated points (depth from motion) take what they name.
 """
 
 from bevdepth_plus.losses.bev_segmentation import BEVSegmentationLoss, bev_segmentation_loss

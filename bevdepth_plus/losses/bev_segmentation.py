@@ -18,8 +18,8 @@ def bev_segmentation_loss(
     """Mean over all known cells of all layers.
 
     Args:
-        positive_weight: How much more a cell that holds a layer counts than one that does not;
-            thin layers (lane marks) need it.
+        positive_weight: Weight of a cell that holds a layer, relative to one that does not; thin
+            layers (lane markings) need it.
 
     Returns:
         A float32 scalar; 0 with gradient where no cell is known.
@@ -47,6 +47,8 @@ def bev_segmentation_loss(
 @MODELS.register_module()
 class BEVSegmentationLoss(nn.Module):
     """:func:`bev_segmentation_loss` times a weight."""
+
+    positive_weight: Tensor | None  # [L]
 
     def __init__(
         self, loss_weight: float = 1.0, positive_weight: list[float] | None = None

@@ -20,7 +20,7 @@ def bin_depth_loss(
 
     Cells without a label, or with one outside the bins, do not count. Without any labelled cell
     the loss is 0 (with gradient). In distributed training the sum is divided by the mean number of
-    labelled cells of a rank, so that every cell of the whole batch counts alike.
+    labelled cells of a rank, so that every cell of the whole batch has the same weight.
     """
     index = bins.index(depth)
     labelled = index >= 0

@@ -1,4 +1,4 @@
-"""L1 of the numbers of boxes at their centres. An unknown velocity (NaN) is masked here."""
+"""L1 of box parameters at the boxes' centres. An unknown velocity (NaN) is masked here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def box_weights(
     mask: Tensor,  # [B, M], which of the M slots hold a box
     code_weights: Tensor,  # [10]
 ) -> Tensor:
-    """How much each number of each box counts, ``[B, M, 10]``; unknown ones do not."""
+    """Weight of each parameter of each box, ``[B, M, 10]``; 0 where it is unknown."""
     known = mask[..., None] * boxes.isfinite()
     return known * code_weights
 
@@ -23,6 +23,6 @@ def box_regression_loss(
     criterion: nn.Module,  # mmdet's, called with weights and avg_factor
     num_boxes: float,
 ) -> Tensor:
-    """The criterion over all known numbers of all boxes, per box."""
+    """The criterion over all known parameters of all boxes, divided by ``num_boxes``."""
     weights = box_weights(boxes, mask, code_weights)
     return criterion(predicted, boxes.nan_to_num(), weights, avg_factor=num_boxes)

@@ -1,4 +1,4 @@
-"""What all depth losses share: masks, means that survive empty masks, seeded draws."""
+"""What all depth losses share: masks, means over valid pixels, seeded random samples."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def masked_depth(
     target: Tensor,  # [B, 1, H, W], metres, 0 = none
     mask: Tensor,  # [B, 1, H, W], bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction and target in float32 with 1 m wherever a pixel does not count, and what counts.
+    """Prediction and target in float32, with 1 m at invalid pixels, and which pixels are valid.
 
-    The filling keeps every later logarithm, division and gradient finite, whatever stands outside
-    the mask. A target that is not a positive finite number never counts.
+    The 1 m keeps every later logarithm, division and gradient finite. A pixel is valid if it is in
+    the mask and its target is a positive finite number.
 
     Returns:
         ``pred``, ``target`` and ``valid`` (bool), ``[B, 1, H, W]`` each.
@@ -36,7 +36,7 @@ def masked_mean(
     values: Tensor,  # any shape
     valid: Tensor,  # bool, the same shape
 ) -> Tensor:
-    """Mean of the values that count; 0 with a gradient of 0 where none does. No host sync."""
+    """Mean of the valid values; 0 with a gradient of 0 where none is. No host sync."""
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
@@ -53,16 +53,17 @@ def sample_pixels(
     num: int,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Draw pixels that count, each alike and with replacement, without a host sync.
+    """Draw valid pixels uniformly and with replacement, without a host sync.
 
     Returns:
-        Flat pixel indices ``[B, num]``; all 0 for an image in which nothing counts.
+        Flat pixel indices ``[B, num]``; all 0 for an image without valid pixels.
     """
-    rank = valid.flatten(1).cumsum(1)
-    count = rank[:, -1:]
-    draw = (uniform((len(valid), num), valid.device, generator) * count).long()
-    draw = torch.minimum(draw, count - 1)  # float32 may round up to the count itself
-    return torch.searchsorted(rank, draw + 1)
+    # Valid pixel number k is the first at which the running count of valid pixels reaches k + 1.
+    running_count = valid.flatten(1).cumsum(1)  # [B, P]
+    count = running_count[:, -1:]
+    number = (uniform((len(valid), num), valid.device, generator) * count).long()
+    number = torch.minimum(number, count - 1)  # float32 may round up to the count itself
+    return torch.searchsorted(running_count, number + 1)
 
 
 def at_pixels(

@@ -6,6 +6,8 @@ depth priors" (ICLR 2025).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ def ordinal_depth_loss(
     """Mean of ``|tanh(alpha * (D1 - D2)) - sign(D1* - D2*)|`` over pairs of one image.
 
     Args:
-        alpha: Steepness, per unit of predicted depth. MoDGS's 100 goes with depth of about 0 to 1;
+        alpha: Steepness, per unit of predicted depth. MoDGS's 100 suits depth of about 0 to 1;
             a pair in the wrong order by more than about 3 / alpha gets no gradient any more, so
             metric depth of a street wants a value below 1.
         num_pairs: Pairs drawn for each image, with replacement.
@@ -47,10 +49,10 @@ def ordinal_depth_loss(
     )
     farthest = torch.where(valid, target, -torch.inf).flatten(1).amax(1, keepdim=True)
     nearest = torch.where(valid, target, torch.inf).flatten(1).amin(1, keepdim=True)
-    gap = true[..., 0] - true[..., 1]
-    counts = usable.all(-1) & (gap != 0) & (gap.abs() >= min_gap * (farthest - nearest))
+    gap = true[..., 0] - true[..., 1]  # [B, P]
+    used = usable.all(-1) & (gap != 0) & (gap.abs() >= min_gap * (farthest - nearest))
     terms = (torch.tanh(alpha * (predicted[..., 0] - predicted[..., 1])) - gap.sign()).abs()
-    return masked_mean(terms, counts)
+    return masked_mean(terms, used)
 
 
 @MODELS.register_module()
@@ -66,7 +68,7 @@ class OrdinalDepthLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(alpha=alpha, num_pairs=num_pairs, min_gap=min_gap)
+        self.options: dict[str, Any] = dict(alpha=alpha, num_pairs=num_pairs, min_gap=min_gap)
 
     def forward(
         self,

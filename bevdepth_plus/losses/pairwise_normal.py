@@ -1,10 +1,12 @@
-"""Pairwise normals: planes are flat, and edges bend as much as they truly do.
+"""Pairwise normals: planes are flat, and surfaces meet at edges at the true angle.
 
 Sources: Yin et al., "Learning to recover 3D scene shape from a single image" (CVPR 2021), pairs
 on planes and across edges; Metric3D (ICCV 2023), PWN, whose code draws triplets within planes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
@@ -44,12 +46,27 @@ def pairwise_normal_loss(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """:func:`plane_normal_loss` (where planes are given) plus :func:`edge_normal_loss`."""
-    shared = dict(pixel_centre=pixel_centre, generator=generator)
-    loss = edge_normal_loss(pred, target, mask, intrinsics, guide, num_edges=num_edges, **shared)
+    loss = edge_normal_loss(
+        pred,
+        target,
+        mask,
+        intrinsics,
+        guide,
+        num_edges=num_edges,
+        pixel_centre=pixel_centre,
+        generator=generator,
+    )
     if planes is None:
         return loss
     return loss + plane_normal_loss(
-        pred, target, mask, intrinsics, planes, num_triplets=num_triplets, **shared
+        pred,
+        target,
+        mask,
+        intrinsics,
+        planes,
+        num_triplets=num_triplets,
+        pixel_centre=pixel_centre,
+        generator=generator,
     )
 
 
@@ -68,7 +85,7 @@ def plane_normal_loss(
     """Mean of ``1 - cos`` between a triplet's predicted normal and the mean one of its plane.
 
     Triplets lie within one plane each; a plane gets as many as its share of the pixels. Those that
-    span no plane in the target are dropped. Sparse depth will do.
+    span no plane in the target are dropped. Sparse depth is enough.
 
     Args:
         pixel_centre: See :func:`bevdepth_plus.losses.virtual_normal_loss`.
@@ -95,9 +112,9 @@ def plane_normal_loss(
     kept = kept & kept_triplets(true, MAX_COS, MIN_DISTANCE)
 
     normals = triplet_normals(points)
-    away = (normals * points[..., 0, :]).sum(-1, keepdim=True) > 0
-    normals = torch.where(away, -normals, normals)  # all towards the camera
-    # A plane is known by where its label starts in the ordered ones: no list of planes is needed.
+    faces_away = (normals * points[..., 0, :]).sum(-1, keepdim=True) > 0
+    normals = torch.where(faces_away, -normals, normals)  # all towards the camera
+    # The mean normal of each plane, summed where its label starts in the ordered labels.
     plane = torch.searchsorted(ordered, label[..., 0].contiguous())
     sums = normals.new_zeros(*labels.shape, 3).scatter_add(
         1, plane[..., None].expand(-1, -1, 3), torch.where(kept[..., None], normals, 0.0)
@@ -121,8 +138,8 @@ def edge_normal_loss(
     """Mean of ``|cos(pred pair) - cos(true pair)|`` of normals on both sides of edges.
 
     On the line across an edge four pixels are drawn, two on each side; their normals make three
-    pairs, one across the edge and one on each side of it. Normals need neighbours: of sparse
-    depth nothing counts.
+    pairs, one across the edge and one on each side of it. Normals need neighbouring
+    pixels, so sparse depth gives no pairs.
 
     Args:
         distance: How far from the edge, from and to, pixels.
@@ -160,7 +177,7 @@ class PairwiseNormalLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             num_triplets=num_triplets, num_edges=num_edges, pixel_centre=pixel_centre
         )
 
@@ -192,8 +209,8 @@ def _triplets_in_planes(
     label = labels.gather(1, first)
     start = torch.searchsorted(ordered, label)[..., None]
     stop = torch.searchsorted(ordered, label, right=True)[..., None]
-    draw = uniform((len(labels), num, 2), labels.device, generator)
-    position = torch.minimum(start + (draw * (stop - start)).long(), stop - 1)
+    share = uniform((len(labels), num, 2), labels.device, generator)
+    position = torch.minimum(start + (share * (stop - start)).long(), stop - 1)
     others = order.gather(1, position.flatten(1)).reshape(-1, num, 2)
     return torch.cat([first[..., None], others], dim=-1)
 
@@ -216,6 +233,7 @@ def _strong(
     gradient: Tensor,  # [B, H, W, 2]
     usable: Tensor,  # [B, H, W]
 ) -> Tensor:
+    """Edge pixels: gradient of at least ``EDGE_SHARE`` of the image's strongest."""
     strength = torch.where(usable, gradient.norm(dim=-1), 0.0)
     return (strength > 0) & (strength >= EDGE_SHARE * strength.amax((1, 2), keepdim=True))
 
@@ -227,14 +245,15 @@ def _across(
     distance: tuple[float, float],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Four pixels across each drawn edge (flat, ``[B, num, 4]``), and whether they exist."""
+    """Four pixels (flat, ``[B, num, 4]``) on the line across each drawn edge; if in the image."""
     height, width = edges.shape[1:]
     anchor = sample_pixels(edges, num, generator)
     direction = at_pixels(gradient.flatten(1, 2), anchor)
     direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     low, high = distance
-    draw = low + (high - low) * uniform((len(edges), num, 4), edges.device, generator)
-    step = torch.where(torch.arange(4, device=draw.device) < 2, -draw, draw)
+    # Two steps of random length against the gradient and two along it.
+    length = low + (high - low) * uniform((len(edges), num, 4), edges.device, generator)
+    step = torch.where(torch.arange(4, device=length.device) < 2, -length, length)
     u = (anchor % width)[..., None] + (step * direction[..., :1]).round().long()
     v = (anchor // width)[..., None] + (step * direction[..., 1:]).round().long()
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)

@@ -24,7 +24,7 @@ def pearson_depth_loss(
 
     Args:
         patch: Side of the square patches, pixels; those at the right and lower border may be
-            smaller. None: whole images. Patches let near and far have scales of their own.
+            smaller. None: whole images. With patches, near and far regions may differ in scale.
 
     Returns:
         A float32 scalar; 0 with gradient where no image or patch counts.
@@ -36,6 +36,7 @@ def pearson_depth_loss(
         raise ValueError(f"patch must be 2 pixels or more, got {patch}")
     pred, target, valid = (_rows(part, patch) for part in masked_depth(pred, target, mask))
     predicted, true = _centred(pred, valid), _centred(target, valid)
+    # Covariance and variances of each image or patch, [rows].
     count = valid.sum(1).clamp(min=1)
     covariance = (predicted * true).sum(1) / count
     variance = predicted.square().sum(1) / count
@@ -68,7 +69,7 @@ def _rows(
     values: Tensor,  # [B, 1, H, W]
     patch: int | None,
 ) -> Tensor:
-    """One row an image or patch, ``[rows, pixels]``; what sticks out is 0 or False."""
+    """One row for each image or patch, ``[rows, pixels]``; padding is 0 or False."""
     if patch is None:
         return values.flatten(1)
     height, width = values.shape[-2:]
@@ -78,7 +79,7 @@ def _rows(
 
 
 def _centred(values: Tensor, valid: Tensor) -> Tensor:
-    """Values less their mean over what counts, 0 elsewhere."""
+    """Values minus their mean over valid pixels, 0 elsewhere."""
     mean = torch.where(valid, values, 0.0).sum(1, keepdim=True)
     mean = mean / valid.sum(1, keepdim=True).clamp(min=1)
     return torch.where(valid, values - mean, 0.0)

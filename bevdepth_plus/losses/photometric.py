@@ -1,4 +1,4 @@
-"""Photometric reprojection: depth is right where it leads to the same colour in another frame.
+"""Photometric reprojection: a correct depth leads to the same colour in the other frame.
 
 Sources: Godard et al., "Unsupervised monocular depth estimation with left-right consistency" (CVPR
 2017), the mix of SSIM and L1; Godard et al., "Digging into self-supervised monocular depth
@@ -7,6 +7,8 @@ visibility to structural similarity" (IEEE TIP 2004), SSIM.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
@@ -31,12 +33,12 @@ def photometric_loss(
     """Mean of ``w (1 - SSIM) / 2 + (1 - w) L1`` between frame t and frame t + 1 warped onto it.
 
     The gradient reaches depth through the correspondence (of ``geometry.flow.rigid_flow``).
-    A pixel counts if its 3x3 window is valid and seen again, so nothing outside the mask reaches
-    the loss.
+    A pixel counts if its whole 3x3 window is valid and lies in frame t + 1, so nothing outside the
+    mask reaches the loss.
 
     Args:
-        auto_mask: Leave out pixels that look as like without any warping: what moves along with
-            the vehicle, and everything while it stands.
+        auto_mask: Leave out pixels that match as well or better without warping: objects that move
+            with the vehicle, and everything while it stands.
 
     Returns:
         A float32 scalar; 0 with gradient where no pixel counts.
@@ -45,17 +47,17 @@ def photometric_loss(
         ValueError: the frames are not of one size, or a shape disagrees.
     """
     _check_shapes(image_t, image_t1, correspondence, valid)
-    # What is masked may be NaN, in the neighbours of a correspondence as well.
+    # Masked pixels may be NaN, also those that interpolation reads.
     image_t1 = torch.where(image_t1.isfinite(), image_t1.float(), 0.0)
     warped, inside = sample_bilinear(image_t1, correspondence)
-    counts = valid.bool() & inside & image_t.isfinite().all(1, keepdim=True)
-    image_t = torch.where(counts, image_t.float(), 0.0)
-    error = _difference(image_t, torch.where(counts, warped, 0.0), ssim_weight)
+    usable = valid.bool() & inside & image_t.isfinite().all(1, keepdim=True)
+    image_t = torch.where(usable, image_t.float(), 0.0)
+    error = _difference(image_t, torch.where(usable, warped, 0.0), ssim_weight)
     if auto_mask:
-        unwarped = _difference(image_t, torch.where(counts, image_t1, 0.0), ssim_weight)
-        whole = _whole_window(counts) & (error < unwarped).detach()
+        unwarped = _difference(image_t, torch.where(usable, image_t1, 0.0), ssim_weight)
+        whole = _whole_window(usable) & (error < unwarped).detach()
     else:
-        whole = _whole_window(counts)
+        whole = _whole_window(usable)
     return masked_mean(error, whole)
 
 
@@ -68,7 +70,7 @@ class PhotometricLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(ssim_weight=ssim_weight, auto_mask=auto_mask)
+        self.options: dict[str, Any] = dict(ssim_weight=ssim_weight, auto_mask=auto_mask)
 
     def forward(
         self, image_t: Tensor, image_t1: Tensor, correspondence: Tensor, valid: Tensor
@@ -104,9 +106,9 @@ def _mean(padded: Tensor) -> Tensor:
     return functional.avg_pool2d(padded, 3, stride=1)
 
 
-def _whole_window(counts: Tensor) -> Tensor:
-    """Pixels whose 3x3 window counts as a whole; what lies beyond the border does not matter."""
-    missing = functional.max_pool2d((~counts).float(), 3, stride=1, padding=1)
+def _whole_window(usable: Tensor) -> Tensor:
+    """Pixels whose whole 3x3 window is usable; pixels beyond the border are ignored."""
+    missing = functional.max_pool2d((~usable).float(), 3, stride=1, padding=1)
     return missing == 0
 
 

@@ -1,4 +1,4 @@
-"""Random proposal normalisation: local shape agrees, whatever its offset and scale.
+"""Random proposal normalisation: local shape agrees up to offset and scale.
 
 Source: Yin et al., "Metric3D: Towards zero-shot metric 3D prediction from a single image"
 (ICCV 2023), RPNL.
@@ -59,9 +59,9 @@ def sample_crops(
 
     Drawn with replacement, so any image is large enough for any number of crops.
     """
-    draws = uniform((4, num), torch.device("cpu"), generator)
-    top, bottom = _ranges(height, draws[0], draws[1])
-    left, right = _ranges(width, draws[2], draws[3])
+    shares = uniform((4, num), torch.device("cpu"), generator)
+    top, bottom = _ranges(height, shares[0], shares[1])
+    left, right = _ranges(width, shares[2], shares[3])
     return torch.stack([top, left, bottom, right], dim=1)
 
 
@@ -100,7 +100,7 @@ def _normalized(
     depth: Tensor,  # [B, P]
     valid: Tensor,  # [B, P]
 ) -> tuple[Tensor, Tensor]:
-    """Depth less its median, over its mean absolute deviation; that deviation ``[B, 1]``."""
+    """``(depth - median) / mean absolute deviation``, and that deviation ``[B, 1]``."""
     count = valid.sum(1, keepdim=True)
     # The lower median. torch.median picks any of several equal values on a GPU; sort does not.
     ordered = torch.where(valid, depth, torch.inf).sort(dim=1, stable=True).values
@@ -110,10 +110,11 @@ def _normalized(
     return centred / deviation.clamp(min=MIN_SCALE), deviation
 
 
-def _ranges(side: int, size_draw: Tensor, place_draw: Tensor) -> tuple[Tensor, Tensor]:
+def _ranges(side: int, size_share: Tensor, start_share: Tensor) -> tuple[Tensor, Tensor]:
+    """Start and stop of random ranges in ``[0, side)``, from numbers in [0, 1)."""
     low, high = (max(1, int(share * side)) for share in CROP_SHARE)
-    size = low + (size_draw * (high - low + 1)).long()
-    start = (place_draw * (side - size + 1)).long()
+    size = low + (size_share * (high - low + 1)).long()
+    start = (start_share * (side - size + 1)).long()
     return start, start + size
 
 

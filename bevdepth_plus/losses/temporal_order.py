@@ -1,12 +1,14 @@
 """Order over time: of two points, the one farther in one frame is farther in the next, too.
 
-Absolute depth drifts from frame to frame, the order of things rarely does. The losses here need no
-LiDAR: only where each pixel of frame t is seen again in frame t + 1 (see ``geometry.flow``).
+Absolute depth drifts from frame to frame; the order of points rarely changes. The losses here need
+no LiDAR, only correspondences from frame t to frame t + 1 (see ``geometry.flow``).
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
@@ -35,7 +37,7 @@ def temporal_order_loss(
     num_pairs: int = 20_000,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Hinge on the order of pairs of points, told by frame t and asked of frame t + 1.
+    """Hinge loss: pairs of points must have the same depth order in frame t + 1 as in frame t.
 
     For a pair with depths ``D1, D2`` in frame t and ``D1', D2'`` at the matched pixels of t + 1::
 
@@ -45,8 +47,8 @@ def temporal_order_loss(
     **Sign of the margin.** With ``margin > 0`` a pair must stay in order by the margin; with
     ``margin = -eps`` reversals up to eps cost nothing. The note this loss comes from writes
     ``|min(0, eps + m)|``, which reads like a margin but is that dead zone: it equals
-    ``relu(-eps - m)``. Without the bars ``min(0, eps + m)`` falls as the order is reversed, so
-    minimising it rewards reversal. Here a larger margin always asks for more.
+    ``relu(-eps - m)``. Without the absolute value, ``min(0, eps + m)`` falls as the order is
+    reversed, so minimising it rewards reversal. Here a larger margin is always stricter.
 
     **Motion.** The order along the optical axis truly changes when the vehicle turns, and when
     something overtakes. Give as ``depth_t`` the depth that frame t's points have *in the camera of
@@ -65,7 +67,7 @@ def temporal_order_loss(
             ``1 + margin``. One margin then fits near and far.
         min_gap: Pairs whose gap in the reference is smaller do not count; the unit of the margin.
             A pair nearer than the margin would otherwise be pushed apart.
-        symmetric: Ask frame t for the order that t + 1 tells, too; the mean of both.
+        symmetric: Also compare frame t with t + 1 as the reference; the mean of both.
         pairs: Pixels of frame t, integers.
         num_pairs: Pairs drawn for each image, with replacement.
 
@@ -84,18 +86,17 @@ def temporal_order_loss(
         index = sample_pixels(usable, 2 * num_pairs, generator).reshape(-1, num_pairs, 2)
     else:
         index = flat_index(pairs, usable.shape, corners=2)
-    first, second, counts = (
+    first, second, used = (
         at_pixels(values.flatten(1)[..., None], index)[..., 0]  # [B, P, 2]
         for values in (reference, matched, usable)
     )
     if relative:
         first, second, min_gap = first.log(), second.log(), math.log1p(min_gap)
         margin = margin if form == "sign" else math.log1p(margin)
-    options = dict(counts=counts.all(-1), margin=margin, min_gap=min_gap, form=form)
-    loss = _order_cost(first, second, **options)
+    cost = partial(_order_cost, used=used.all(-1), margin=margin, min_gap=min_gap, form=form)
     if symmetric:
-        loss = (loss + _order_cost(second, first, **options)) / 2
-    return loss
+        return (cost(first, second) + cost(second, first)) / 2
+    return cost(first, second)
 
 
 def matched_depths(
@@ -135,7 +136,7 @@ def matched_depths(
 
 @MODELS.register_module()
 class TemporalOrderLoss(nn.Module):
-    """:func:`temporal_order_loss` times a weight, by shares of depth unless told otherwise.
+    """:func:`temporal_order_loss` times a weight, with a relative margin by default.
 
     Called as ``loss(depth_t, depth_t1, correspondence, valid, generator)``.
     """
@@ -157,7 +158,7 @@ class TemporalOrderLoss(nn.Module):
                 'take "summed" or "pairwise"'
             )
         self.loss_weight = loss_weight
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             margin=margin,
             form=form,
             relative=relative,
@@ -182,9 +183,9 @@ class TemporalOrderLoss(nn.Module):
 
 @MODELS.register_module()
 class MatchedDepthLoss(nn.Module):
-    """A loss of depth maps between two frames: frame t is the target at the matched pixels.
+    """Apply a loss of depth maps between two frames: frame t is the target at the matched pixels.
 
-    It takes those that need no camera: ``PearsonDepthLoss`` (whole images or patches),
+    For losses that need no camera: ``PearsonDepthLoss`` (whole images or patches),
     ``OrdinalDepthLoss`` (``depth_t`` may be a teacher's, whose order is learnt), ``DepthL1Loss``,
     ``SILogLoss``. Called as :class:`TemporalOrderLoss`; frame t gets no gradient.
 
@@ -211,20 +212,20 @@ class MatchedDepthLoss(nn.Module):
 def _order_cost(
     reference: Tensor,  # [B, P, 2], depth or its logarithm
     other: Tensor,  # [B, P, 2]
-    counts: Tensor,  # [B, P], bool
+    used: Tensor,  # [B, P], bool
     margin: float,
     min_gap: float,
     form: str,
 ) -> Tensor:
     gap = (reference[..., 0] - reference[..., 1]).detach()
-    asked = other[..., 0] - other[..., 1]
-    kept = gap.sign() * (asked.sign() if form == "sign" else asked)
-    cost = functional.relu(margin - kept)
-    counts = counts & (gap != 0) & (gap.abs() >= min_gap)
+    other_gap = other[..., 0] - other[..., 1]
+    m = gap.sign() * (other_gap.sign() if form == "sign" else other_gap)  # above 0: order kept
+    cost = functional.relu(margin - m)
+    used = used & (gap != 0) & (gap.abs() >= min_gap)
     if form != "pairwise":
-        return masked_mean(cost, counts)
-    square = masked_mean(cost.square(), counts)
-    # The root's gradient at 0 is infinite: where nothing costs, it is left at 0.
+        return masked_mean(cost, used)
+    square = masked_mean(cost.square(), used)
+    # The root's gradient at 0 is infinite: if all costs are 0, the root is left out.
     return torch.where(square > 0, torch.where(square > 0, square, 1.0).sqrt(), square)
 
 

@@ -52,14 +52,15 @@ def kept_triplets(
     max_cos: float,
     min_distance: float,  # metres
 ) -> Tensor:
-    """Which triplets span a plane: no two edges nearly parallel, no two corners too near.
+    """Which triplets span a plane: no two edges nearly parallel, no two corners too close.
 
-    Corners are too near if they differ by at most ``min_distance`` in x, in y and in z.
+    Corners are too close if they differ by at most ``min_distance`` in x, in y and in z.
 
     Returns:
         bool ``[B, T]``.
     """
-    edges = points.roll(-1, dims=-2) - points
+    # Edge k leads from corner k to the next one; each is compared with the edge after it.
+    edges = points.roll(-1, dims=-2) - points  # [B, T, 3 edges, 3]
     following = edges.roll(-1, dims=-2)
     dot = (edges * following).sum(-1)
     length = edges.square().sum(-1).sqrt()
@@ -79,6 +80,6 @@ def triplet_points(
 def triplet_normals(
     points: Tensor,  # [B, T, 3 corners, 3]
 ) -> Tensor:
-    """Unit normals ``[B, T, 3]``, their sense given by the order of the corners."""
+    """Unit normals ``[B, T, 3]``, their sign given by the order of the corners."""
     first, second, third = points.unbind(-2)
     return unit(torch.cross(second - first, third - first, dim=-1))

@@ -10,7 +10,7 @@ def velocity_loss(
     predicted: Tensor,  # [B, 2, Y, X], m/s
     target: Tensor,  # [B, 2, Y, X], m/s, NaN = unknown
 ) -> Tensor:
-    """Mean absolute error of the known numbers of the whole batch (all ranks); 0 without any."""
+    """Mean absolute error of the known components of the whole batch (all ranks), or 0."""
     known = target.isfinite()
     error = (predicted.float() - target.nan_to_num()).abs() * known
     return error.sum() / reduce_mean(known.sum().float()).clamp(min=1)

@@ -6,6 +6,8 @@ Source: Yin et al., "Enforcing geometric constraints of virtual normal for depth
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ def virtual_normal_loss(
 ) -> Tensor:
     """Mean L1 distance between the unit normals of predicted and of true triplets.
 
-    Which triplets count is the target's affair: see :func:`virtual_triplets`.
+    The target alone decides which triplets count, see :func:`virtual_triplets`.
 
     Args:
         sample_ratio: Triplets to draw, as a share of the image's pixels.
@@ -77,7 +79,7 @@ def virtual_triplets(
     min_distance: float = 0.005,
     pixel_centre: float = 0.5,
 ) -> Tensor:
-    """Which triplets :func:`virtual_normal_loss` counts: valid depth that spans a plane.
+    """Which triplets :func:`virtual_normal_loss` uses: of valid depth, and spanning a plane.
 
     Returns:
         bool ``[B, T]``.
@@ -103,7 +105,7 @@ class VirtualNormalLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.loss_weight = loss_weight
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             sample_ratio=sample_ratio,
             max_cos=max_cos,
             min_distance=min_distance,
@@ -128,6 +130,7 @@ class VirtualNormalLoss(nn.Module):
 def _kept(
     points: Tensor, valid: Tensor, index: Tensor, max_cos: float, min_distance: float
 ) -> Tensor:
+    """Which triplets have valid corners and span a plane, bool ``[B, T]``."""
     labelled = at_pixels(valid.flatten(1)[..., None], index)[..., 0].all(-1)
     return labelled & kept_triplets(points, max_cos, min_distance)
 

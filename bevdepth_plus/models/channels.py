@@ -1,8 +1,9 @@
-"""How many channels the parts hand on, so that a config says each number once."""
+"""Channel numbers that parts pass on, so that a config states each one once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet3d.registry import MODELS
 from torch import nn
@@ -13,24 +14,24 @@ def build_neck(neck: dict, backbone: nn.Module, before: Sequence[int] = ()) -> n
 
     Args:
         neck: its config.
-        backbone: what feeds it.
-        before: channels of maps that go in before the backbone's levels.
+        backbone: its levels are the neck's inputs.
+        before: channels of further inputs, before the backbone's levels.
 
     Raises:
-        ValueError: the channels are needed and the backbone does not tell them.
+        ValueError: the channels are needed and the backbone does not name them.
     """
     if "in_channels" in neck:
         return MODELS.build(neck)
     return MODELS.build(neck, default_args=dict(in_channels=[*before, *_level_channels(backbone)]))
 
 
-def neck_channels(neck: nn.Module) -> int:
+def neck_channels(neck: Any) -> int:
     """Channels of a neck's first output: SECONDFPN concatenates its levels, others do not."""
     channels = neck.out_channels
     return channels if isinstance(channels, int) else sum(channels)
 
 
-def _level_channels(backbone: nn.Module) -> list[int]:
+def _level_channels(backbone: Any) -> list[int]:
     """Channels of each output level of mmdet's ResNets."""
     try:
         first = backbone.base_channels * backbone.block.expansion

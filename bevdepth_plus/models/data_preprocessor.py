@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
 
 
 @MODELS.register_module()
@@ -18,6 +20,9 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         to_rgb: False leaves the images in BGR. The public BEVDepth code reads RGB, swaps it for
             BGR and normalises that with the means of RGB; only for checkpoints trained so.
     """
+
+    mean: Tensor  # [3, 1, 1]
+    std: Tensor  # [3, 1, 1]
 
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], to_rgb: bool = True, **kwargs
@@ -33,14 +38,14 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         Raises:
             ValueError: the samples of a batch have different shapes.
         """
-        data = self.cast_data(data)
+        data = cast(dict, self.cast_data(data))
         inputs = {name: _stack(name, tensors) for name, tensors in data["inputs"].items()}
         images = inputs["img"].flip(2) if self.to_rgb else inputs["img"]
         inputs["img"] = (images.float() - self.mean) / self.std
         return {"inputs": inputs, "data_samples": data.get("data_samples")}
 
 
-def _stack(name: str, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def _stack(name: str, tensors: Sequence[Tensor]) -> Tensor:
     shapes = {tuple(tensor.shape) for tensor in tensors}
     if len(shapes) > 1:
         raise ValueError(

@@ -1,9 +1,12 @@
-"""The detector: from images and calibration to boxes, told by one ``forward_bev``."""
+"""The detector: from images and calibration to boxes; start at ``forward_bev``."""
+
+# mmdet3d's detectors take other arguments than mmdet's BaseDetector, from which they inherit:
+# pyright: reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mmdet3d.models.detectors import Base3DDetector
 from mmdet3d.registry import MODELS
@@ -17,6 +20,7 @@ from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.models.depth.estimator import Perception
 from bevdepth_plus.models.depth.prior import View
 from bevdepth_plus.models.frozen import freeze
+from bevdepth_plus.models.heads.head import BEVHead
 from bevdepth_plus.models.test_time_flips import FlipAverage
 
 
@@ -24,8 +28,8 @@ from bevdepth_plus.models.test_time_flips import FlipAverage
 class BEVDepth(Base3DDetector):
     """Camera-only 3D detection in the bird's-eye view. Source: BEVDepth (AAAI 2023).
 
-    The parts are told what follows from others (channels, stride, grid, bins); a config may still
-    say it.
+    Arguments that follow from another part (channels, stride, grid, bins) are filled in; a config
+    may still set them.
 
     Args:
         grid: x, y, z of the :class:`BEVGrid`, each ``(lower, upper, cell)``, metres.
@@ -40,6 +44,8 @@ class BEVDepth(Base3DDetector):
             ``heads.boxes.task_heads``; their normalisation keeps its statistics.
         test_time_flips: mirrors to predict with, ``image``, ``x``, ``y`` of :class:`FlipAverage`.
     """
+
+    heads: Mapping[str, BEVHead]  # torch's ModuleDict does not tell the type of its values
 
     def __init__(
         self,
@@ -69,9 +75,8 @@ class BEVDepth(Base3DDetector):
         context = dict(in_channels=self.depth.context_channels)
         self.temporal = MODELS.build(temporal, default_args=context)
         encoded = dict(in_channels=self.temporal.encoder.out_channels, grid=grid)
-        self.heads = ModuleDict(
-            {name: MODELS.build(head, default_args=encoded) for name, head in heads.items()}
-        )
+        built = {name: MODELS.build(head, default_args=encoded) for name, head in heads.items()}
+        self.heads = cast(Mapping[str, BEVHead], ModuleDict(built))
         self.flip_average = FlipAverage(grid, **(test_time_flips or {}))
         self.frozen = tuple(frozen)
         freeze(self, self.frozen)
@@ -81,7 +86,7 @@ class BEVDepth(Base3DDetector):
         images: Tensor,  # [B, S, N, 3, H, W]
         rig: CameraRig,
     ) -> tuple[Tensor, list[Perception]]:
-        """The encoded BEV map ``[B, C, Y, X]``, and what each moment's cameras told, key first."""
+        """The encoded BEV map ``[B, C, Y, X]``, and each moment's perception, key first."""
         key, *past = self._views(images, rig)
         moments = [self.depth(key)]
         bevs = [self.splat(moments[0])]  # [B, C, Y, X]
@@ -118,7 +123,7 @@ class BEVDepth(Base3DDetector):
     def predict(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
     ) -> list[Det3DDataSample]:
-        """What the heads find (``pred_instances_3d``), and metric depth (``pred_depths``).
+        """The heads' predictions (``pred_instances_3d``) and metric depth (``pred_depths``).
 
         ``pred_depths`` is a dict of ``[N, H, W]`` in metres on the feature cells: ``bin``, each
         prior's, and ``fused``. ``depth_confidence`` holds, by prior, the probability that its depth
@@ -133,7 +138,7 @@ class BEVDepth(Base3DDetector):
         maps, confidences = self.depth.maps(moments[0]), self.depth.confidences(moments[0])
         for index, sample in enumerate(batch_data_samples):
             sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
-            sample.depth_confidence = {name: each[index] for name, each in confidences.items()}
+            sample.depth_confidence = {name: value[index] for name, value in confidences.items()}
         if "depth" in batch_inputs_dict:
             labels = nearest_depth(batch_inputs_dict["depth"], self.image_encoder.stride)
             for sample, label in zip(batch_data_samples, labels, strict=True):
@@ -141,14 +146,14 @@ class BEVDepth(Base3DDetector):
         return batch_data_samples
 
     def train(self, mode: bool = True) -> BEVDepth:
-        """Training or not; what is frozen never is."""
+        """Set the training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             self.get_submodule(name).eval()
         return self
 
     def extract_feat(self, batch_inputs: Tensor) -> Tensor:
-        """Image features, as :class:`ImageEncoder` makes them; mmdet3d's name for it."""
+        """Image features, as :class:`ImageEncoder` returns them; mmdet3d's name for it."""
         return self.image_encoder(batch_inputs)
 
     def _forward(self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]) -> dict:

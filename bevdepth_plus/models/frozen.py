@@ -8,7 +8,7 @@ from torch import nn
 
 
 def freeze(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Take the gradient off parts of a model, and return them.
+    """Compute no gradients for parts of a model, and return these parts.
 
     A frozen part's normalisation must keep its statistics, too: call ``eval()`` on it whenever the
     model is put into training.

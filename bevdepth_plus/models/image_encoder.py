@@ -1,4 +1,4 @@
-"""From images to image features: the place for another backbone or neck."""
+"""From images to image features: backbone and neck, both exchangeable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bevdepth_plus.models.channels import build_neck, neck_channels
 
 @MODELS.register_module()
 class ImageEncoder(BaseModule):
-    """An image backbone and a neck that brings its levels to one map.
+    """An image backbone and a neck that merges its levels into one map.
 
     Args:
         backbone: config of any backbone that returns a sequence of feature levels.
@@ -37,7 +37,7 @@ class ImageEncoder(BaseModule):
         images: Tensor,  # [B, N, 3, H, W], normalised
     ) -> Tensor:
         """Image features ``[B, N, C, H / stride, W / stride]``."""
-        # channels_last is what convolutions run best on.
+        # channels_last: convolutions' fast layout.
         flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         features = self.neck(self.backbone(flat))[0]  # [B * N, C, H / stride, W / stride]
         return features.unflatten(0, images.shape[:2])

@@ -1,7 +1,7 @@
 """Test-time augmentation: the heads' outputs averaged over mirrored inputs, decoded once.
 
-Mirrors need no second loading of images: the pixels are mirrored on the device and the matrices of
-the rig say so, as in training. Averaging maps instead of boxes follows CenterPoint (CVPR 2021).
+Images are not loaded again: the pixels are mirrored on the device and so are the matrices of the
+rig, as in training. Averaging maps instead of boxes follows CenterPoint (CVPR 2021).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def every_flip(grid: Mapping) -> dict[str, bool]:
 class FlipAverage:
     """Averages head outputs over all combinations of mirrors; k mirrors cost 2^k passes.
 
-    A model should have seen in training what it is shown here.
+    The model should be trained with the same mirrors.
 
     Args:
         grid: the :class:`BEVGrid`'s x, y, z.
@@ -64,7 +64,7 @@ class FlipAverage:
         images: Tensor,  # [B, S, N, 3, H, W]
         rig: CameraRig,
     ) -> Mapping[str, Any]:
-        """Outputs of each head in the place of ``plain``."""
+        """Averaged outputs of each head."""
         if not self.mirrors:
             return plain
         variants = [plain]
@@ -81,7 +81,7 @@ def mirror_images(
     images: Tensor,  # [B, S, N, 3, H, W]
     rig: CameraRig,
 ) -> tuple[Tensor, CameraRig]:
-    """All images mirrored left to right, and the rig that knows it."""
+    """All images mirrored left to right, and the rig that fits them."""
     mirror = rig.image_aug.new_tensor([[-1.0, 0, images.shape[-1]], [0, 1, 0], [0, 0, 1]])
     return images.flip(-1), replace(rig, image_aug=mirror @ rig.image_aug)
 

@@ -49,7 +49,7 @@ def bev_pool(
     Raises:
         ValueError, TypeError: shapes, devices or dtypes do not fit together.
     """
-    depth, context = as_autocast_wants(depth, context)
+    depth, context = cast_for_autocast(depth, context)
     check_pool_inputs(depth, context, cells, bev_size)
     return _pool(depth, context, cells, (None,) * 4, bev_size)
 
@@ -93,7 +93,7 @@ class BEVPoolPlan(nn.Module):
         context: Tensor,  # [B, N, C, H, W]
     ) -> Tensor:
         """The same sums as `bev_pool(depth, context, cells, bev_size)`: [B, C, Y, X]."""
-        depth, context = as_autocast_wants(depth, context)
+        depth, context = cast_for_autocast(depth, context)
         check_plan_inputs(depth, context, self.cells)
         index = (self.offsets, self.runs, self.column_offsets, self.column_runs)
         return _pool(depth, context, self.cells, index, self.bev_size)
@@ -112,7 +112,7 @@ class BEVPoolPlan(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
         self._make_index()
 
-    def _apply(self, *args, **kwargs) -> BEVPoolPlan:  # what .to(), .cuda() and .cpu() come down to
+    def _apply(self, *args, **kwargs) -> BEVPoolPlan:  # called by .to(), .cuda() and .cpu()
         before = self.cells.device.type
         super()._apply(*args, **kwargs)
         if self.cells.device.type != before:
@@ -124,10 +124,10 @@ class BEVPoolPlan(nn.Module):
         if device.type == "meta" or not has_kernels(device):
             index = (None,) * len(INDEX)
         else:
-            found = torch.ops.bevdepth_plus_ops.bev_pool_plan(
+            tensors = torch.ops.bevdepth_plus_ops.bev_pool_plan(
                 self.cells.cpu(), *self.bev_size, device.type != "cpu"
             )
-            index = tuple(tensor.to(device) for tensor in found)
+            index = tuple(tensor.to(device) for tensor in tensors)
         for name, tensor in zip(INDEX, index, strict=True):
             setattr(self, name, tensor)
 
@@ -146,8 +146,8 @@ def _pool(
     return bev_pool_reference(depth, context, cells, bev_size)
 
 
-def as_autocast_wants(depth: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """The features in autocast's dtype where it is on; float64 and what is no float stay."""
+def cast_for_autocast(depth: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Both inputs in autocast's dtype where it is on; float64 and integers stay as they are."""
     check_dense("depth", depth)
     check_dense("context", context)
     device = depth.device.type

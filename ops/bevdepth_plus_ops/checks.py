@@ -1,4 +1,4 @@
-"""Argument checks that every way into the ops shares; each says what it expected and got.
+"""Argument checks of every op; each error says what was expected and what it got.
 
 They run before any C++ does: a user's mistake then raises an ordinary Python exception whatever
 compiler built the library.
@@ -136,7 +136,7 @@ def check_frustum_inputs(
 def check_grid(
     lower: Sequence[float], cell_size: Sequence[float], grid_size: Sequence[int]
 ) -> None:
-    """Raises ValueError or TypeError unless the three describe a grid whose cells have numbers."""
+    """Raises ValueError or TypeError unless the grid is valid and its cells fit 32-bit indices."""
     check_numbers("lower", lower, "(x, y, z)", numbers.Real)
     check_numbers("cell_size", cell_size, "(x, y, z)", numbers.Real)
     check_numbers("grid_size", grid_size, "(X, Y, Z)", INTEGERS)

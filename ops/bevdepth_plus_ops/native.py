@@ -32,7 +32,7 @@ MISSING_REASON = _load()
 """Why the compiled library is not in use, or None where it is."""
 
 
-@torch.compiler.assume_constant_result  # or torch.compile would look into it
+@torch.compiler.assume_constant_result  # or torch.compile would trace into it
 def has_kernels(device: torch.device) -> bool:
     """Whether the compiled library can run on `device`."""
     return missing_reason(device) is None
@@ -69,7 +69,7 @@ _warned_devices: set[torch.device] = set()
 
 
 def warn_once_about_fallback(device: torch.device) -> None:
-    """Says, once a process and device, that plain PyTorch does the work, and why."""
+    """Warns, once per process and device, that plain PyTorch is used, and why."""
     if device in _warned_devices:
         return
     _warned_devices.add(device)
@@ -158,7 +158,7 @@ def _save_for_second_backward(ctx, inputs, output) -> None:
 
 
 def _second_backward(ctx, depth_tangent: Tensor, context_tangent: Tensor):
-    # Pooling is linear in depth and in context, so its derivatives are made of itself.
+    # Pooling is linear in depth and in context, so its second derivatives call the same ops.
     grad, depth, context, cells, *columns = ctx.saved_tensors
     ops = torch.ops.bevdepth_plus_ops
     index_and_size = (None, None, *columns, *grad.shape[2:])

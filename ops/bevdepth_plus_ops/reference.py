@@ -1,4 +1,4 @@
-"""The definition of every op in plain PyTorch: the tests' oracle, and what runs uncompiled."""
+"""The definition of every op in plain PyTorch: the tests' reference, and the fallback."""
 
 from __future__ import annotations
 

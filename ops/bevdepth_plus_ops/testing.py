@@ -96,7 +96,8 @@ def gradients(pool, case: PoolCase, grad: Tensor) -> tuple[Tensor, Tensor, Tenso
     depth.requires_grad_()
     context.requires_grad_()
     out = pool(depth, context, case.cells, case.bev_size)
-    return out.detach(), *torch.autograd.grad(out, (depth, context), grad)
+    depth_grad, context_grad = torch.autograd.grad(out, (depth, context), grad)
+    return out.detach(), depth_grad, context_grad
 
 
 def assert_matches_reference(pool, case: PoolCase) -> None:
@@ -116,17 +117,17 @@ def assert_matches_reference(pool, case: PoolCase) -> None:
     expected = gradients(bev_pool_reference, exact, grad.double())
     bound = gradients(bev_pool_reference, magnitude, grad.double().abs())
     precision = 8 * torch.finfo(case.depth.dtype).eps
-    for name, value, truth, size in zip(
+    for name, value, reference, size in zip(
         ("output", "depth gradient", "context gradient"), got, expected, bound, strict=True
     ):
-        if value.dtype != case.depth.dtype or value.shape != truth.shape:
+        if value.dtype != case.depth.dtype or value.shape != reference.shape:
             raise AssertionError(
-                f"{name}: expected {case.depth.dtype} {tuple(truth.shape)}, "
+                f"{name}: expected {case.depth.dtype} {tuple(reference.shape)}, "
                 f"got {value.dtype} {tuple(value.shape)}"
             )
         if value.numel() == 0:
             continue
-        excess = (value.double() - truth).abs() - precision * size.clamp(min=1e-6)
+        excess = (value.double() - reference).abs() - precision * size.clamp(min=1e-6)
         worst = excess.max().item()
         if not worst <= 0:
             raise AssertionError(f"{name} misses the reference by {worst:.3g} more than allowed")

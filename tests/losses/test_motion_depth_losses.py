@@ -57,7 +57,7 @@ def test_a_point_at_infinity_costs_at_most_its_whole_depth():
     target = torch.tensor([[10.0, 10.0, 0.0]])
     variance = torch.full_like(target, 1e-8)
     at_infinity = triangulated_point_loss(torch.tensor([[0.0, 0.1, 9.0]]), variance, target)
-    torch.testing.assert_close(at_infinity, torch.tensor(0.5), rtol=1e-4, atol=0)
+    torch.testing.assert_close(at_infinity, torch.tensor(0.5), rtol=1e-3, atol=0)
 
 
 def test_a_point_without_parallax_costs_next_to_nothing():

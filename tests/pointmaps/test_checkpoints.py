@@ -72,7 +72,7 @@ def test_a_call_that_would_run_code_is_read_as_text(official, tmp_path):
     torch.save(dict(args=argparse.Namespace(model=call), model=official), tmp_path / "x.pth")
     result = convert(tmp_path / "x.pth", tmp_path / "ours.pth")
     assert result.returncode == 2
-    assert "not a plain value: open(" in result.stderr
+    assert 'not a plain value: "open(' in result.stderr
     assert "Traceback" not in result.stderr
     assert not trap.exists()
     assert not (tmp_path / "ours.pth").exists()

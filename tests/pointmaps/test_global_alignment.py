@@ -82,7 +82,9 @@ def test_known_poses_halve_the_depth_error_and_do_not_move():
     known = align(problem, exactly(poses), SHORT)
     assert torch.equal(known.scene.world_T_cam, poses)
     assert torch.equal(known.coarse.world_T_cam, poses)
-    assert abs_rel(known, poses) < 0.5 * abs_rel(free, poses, scaled=True)
+    assert abs_rel(known, poses) < 0.05  # metres, though the pointmaps are 30 % too large
+    assert abs_rel(known, poses) < 0.5 * abs_rel(free, poses)
+    assert abs_rel(known, poses, scaled=True) < abs_rel(free, poses, scaled=True)
 
 
 def test_one_free_camera_among_known_ones_is_found_in_the_world():
@@ -108,7 +110,7 @@ def test_soft_poses_move_less_the_smaller_their_sigma():
         found = align(problem, known, SHORT).scene.world_T_cam
         moved.append((found[1, :3, 3] - wrong[1, :3, 3]).norm().item())
     assert moved[0] < 0.02
-    assert moved[1] > 0.1
+    assert moved[1] > max(0.05, 5 * moved[0])
 
 
 def test_known_intrinsics_do_not_move():
@@ -210,6 +212,14 @@ def test_poses_that_are_no_cameras_are_named():
         align(problem, exactly(poses[:2]), SHORT)
     with pytest.raises(ValueError, match="needs a sigma >= 0"):
         align(problem, Known(world_T_cam=poses), SHORT)
+
+
+def test_shared_intrinsics_of_images_of_different_sizes_are_refused():
+    _, _, problem = make_problem()
+    sizes = problem.sizes.clone()
+    sizes[1] = sizes[1].flip(0)
+    with pytest.raises(ValueError, match="shared intrinsics need images of one size"):
+        align(replace(problem, sizes=sizes), settings=replace(SHORT, shared_intrinsics=True))
 
 
 def test_quaternions_and_rotations_are_each_others_inverse():

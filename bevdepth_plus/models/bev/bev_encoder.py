@@ -12,7 +12,7 @@ from bevdepth_plus.models.channels import build_neck, neck_channels
 
 @MODELS.register_module()
 class BEVEncoder(BaseModule):
-    """A ResNet over the BEV map; a neck brings its levels and the map itself together.
+    """A ResNet over the BEV map; a neck merges its levels with the map itself.
 
     Args:
         in_channels: of the BEV map.
@@ -32,5 +32,5 @@ class BEVEncoder(BaseModule):
         bev: Tensor,  # [B, C, Y, X]
     ) -> Tensor:
         """The encoded map, ``[B, C', Y, X]``."""
-        bev = bev.contiguous(memory_format=torch.channels_last)  # what convolutions run best on
+        bev = bev.contiguous(memory_format=torch.channels_last)  # convolutions' fast layout
         return self.neck([bev, *self.backbone(bev)])[0]

@@ -11,9 +11,9 @@ from bevdepth_plus_ops import bev_pool
 
 @MODELS.register_module()
 class DepthRefinement(nn.Module):
-    """Convolve lifted features over depth x width, every image row for itself.
+    """Convolve lifted features over depth x width, each image row independently.
 
-    A pixel whose depth is wrong can so borrow from its neighbours in the row. In float32 always.
+    So a pixel of wrong depth can use the features of its neighbours in the row. Always in float32.
 
     Cost: four 3x3 convolutions on N * D * H * W points. For six cameras at 256 x 704, 112 bins and
     80 channels these are 473,088 points, 109 G multiply-adds and a volume of 151 MB (float32) a
@@ -35,7 +35,7 @@ class DepthRefinement(nn.Module):
     ) -> Tensor:
         """Refined features of M image rows, the same shape."""
         with torch.autocast(volume.device.type, enabled=False):
-            reduced = self.reduce(volume.float())
+            reduced = self.reduce(volume.float())  # [M, C, W, D]
             return self.out(self.residual(reduced) + reduced)
 
 
@@ -56,8 +56,8 @@ def pool_rows(
 ) -> Tensor:
     """Sum a lifted volume into BEV cells: ``[B, C, Y, X]``.
 
-    Each image row stands in for a camera of ``bev_pool``, its W x D points for pixels with one
-    depth bin of probability 1; so the features are not copied.
+    ``bev_pool`` takes each image row as a camera, and its W x D points as pixels with one depth bin
+    of probability 1; so the features are not copied.
     """
     batch = cells.shape[0]
     row_cells = cells.permute(0, 1, 3, 4, 2).flatten(1, 2)[:, :, None]  # [B, N * H, 1, W, D]

@@ -21,7 +21,7 @@ START_OF_RAYS = ("centres", "corners")
 class Frustum(nn.Module):
     """Columns, rows and depth planes of the frustum, and the BEV cell of each of its points.
 
-    A camera that is no pinhole has a frustum of its own: a class with another :meth:`cells`.
+    A camera that is no pinhole needs a class of its own, with another :meth:`cells`.
 
     Args:
         grid: the :class:`BEVGrid`'s x, y, z as ``(lower, upper, cell)``, metres.
@@ -34,6 +34,10 @@ class Frustum(nn.Module):
         rounding: ``"floor"``, or ``"truncate"`` toward zero as in the public code, which pulls
             points up to one cell outside the grid into its border cells.
     """
+
+    u: Tensor  # [W], network pixels
+    v: Tensor  # [H], network pixels
+    depths: Tensor  # [D], metres
 
     def __init__(
         self,
@@ -55,15 +59,15 @@ class Frustum(nn.Module):
             u, v = cell_centres((rows, columns), stride)
         else:
             u, v = torch.linspace(0, width - 1, columns), torch.linspace(0, height - 1, rows)
-        self.register_buffer("u", u, persistent=False)  # [W], network pixels
-        self.register_buffer("v", v, persistent=False)  # [H]
-        self.register_buffer("depths", DepthBins(**depth_bins).planes(), persistent=False)  # [D]
+        self.register_buffer("u", u, persistent=False)
+        self.register_buffer("v", v, persistent=False)
+        self.register_buffer("depths", DepthBins(**depth_bins).planes(), persistent=False)
 
     @torch.no_grad()
     def cells(self, cameras: Cameras) -> Tensor:
         """Flat BEV cell ``y * X + x`` of each frustum point, int32 ``[B, N, D, H, W]``.
 
-        -1 for points outside the grid and all points of a camera that is out.
+        -1 for points outside the grid and all points of a masked camera.
         """
         cells = frustum_cells(
             *_matrices(cameras),

@@ -11,10 +11,10 @@ from bevdepth_plus_ops import BEVPoolPlan, bev_pool
 
 
 class PlanCache:
-    """Keeps the plan of the cameras seen last; a plan costs more to make than it saves once.
+    """Keeps the pooling plan of the last cameras; making one costs more than a single use saves.
 
-    Whether cameras are the same is told by their ``fingerprint``, which was taken on the CPU when
-    the matrices came in; so nothing waits for a GPU. Cameras without one are pooled without a plan.
+    Cameras are compared by their ``fingerprint``, which is computed on the CPU from the meta dicts,
+    so nothing waits for a GPU. Cameras without one are pooled without a plan.
     """
 
     def __init__(self, bev_size: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Time: the BEV maps of several moments, which already lie in the key frame's ego, become one."""
+"""Temporal fusion: the BEV maps of several moments, all in the key frame's ego, become one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class TemporalEncoder(BaseModule):
-    """Fuse the BEV maps of ``num_frames`` moments and encode them, in this order or the other.
+    """Fuse the BEV maps of ``num_frames`` moments and encode them, in either order.
 
     The past is context and gets no gradient, as in BEVDepth (AAAI 2023), Sec. 4.1, unless
     ``past_gradient`` is set.
 
     Args:
         in_channels: of one moment's BEV map.
-        encoder: config of a :class:`BEVEncoder`; it is told its ``in_channels``.
+        encoder: config of a :class:`BEVEncoder`; ``in_channels`` is filled in.
         num_frames: S moments, the key frame among them.
-        fusion: config of what joins the maps, such as :class:`ConcatFusion`; needed for more than
-            one frame.
-        fuse_encoded: encode each moment's map by itself and fuse what comes out; otherwise the
-            encoder sees the fused maps.
+        fusion: config of a module that joins the maps, such as :class:`ConcatFusion`; needed for
+            more than one frame.
+        fuse_encoded: encode each moment's map by itself, then fuse the results; otherwise the
+            encoder gets the fused maps.
         past_gradient: past frames train too. Costs their memory and their backward pass.
 
     Raises:
@@ -51,15 +51,15 @@ class TemporalEncoder(BaseModule):
         self.fuse_encoded = fuse_encoded
         self.past_gradient = past_gradient
         self.fusion = MODELS.build(fusion) if fusion else None
-        joined = in_channels if fuse_encoded else in_channels * num_frames
-        self.encoder = MODELS.build(encoder, default_args=dict(in_channels=joined))
+        encoder_channels = in_channels if fuse_encoded else in_channels * num_frames
+        self.encoder = MODELS.build(encoder, default_args=dict(in_channels=encoder_channels))
         self.out_channels = self.encoder.out_channels
 
     def forward(
         self,
         bevs: Sequence[Tensor],  # S x [B, C, Y, X], newest first
     ) -> Tensor:
-        """What the heads get, ``[B, C', Y, X]``.
+        """The BEV map for the heads, ``[B, C', Y, X]``.
 
         Raises:
             ValueError: there are not ``num_frames`` maps.
@@ -70,13 +70,13 @@ class TemporalEncoder(BaseModule):
             return self.encoder(bevs[0])
         if not self.fuse_encoded:
             return self.encoder(self.fusion(bevs))
-        key = self.encoder(bevs[0])
+        key = self.encoder(bevs[0])  # [B, C', Y, X]
         with self.in_the_past():
             past = [self.encoder(bev) for bev in bevs[1:]]
         return self.fusion([key, *past])
 
     def in_the_past(self) -> AbstractContextManager:
-        """The context in which past frames are computed: without gradient unless asked for."""
+        """The context that past frames are computed in: no gradient unless ``past_gradient``."""
         return nullcontext() if self.past_gradient else torch.no_grad()
 
 

@@ -53,6 +53,6 @@ class LiftSplat(nn.Module):
         if self.refinement is not None:
             volume = self.refinement(lift_rows(depth, context))  # [B * N * H, C, W, D]
             return pool_rows(volume, self.frustum.cells(cameras), self.bev_size)
-        if self.training:  # augmentation makes new geometry at every step
+        if self.training:  # augmentation changes the cameras at every step
             return bev_pool(depth, context, self.frustum.cells(cameras), self.bev_size)
         return self.plans.pool(depth, context, cameras, self.frustum.cells)

@@ -32,7 +32,7 @@ class ASPP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # [M, C, H, W]
-        levels = [branch(x) for branch in self.branches]
+        levels = [branch(x) for branch in self.branches]  # [M, C, H, W] each
         levels.append(self.pool(x).expand_as(x))
         return self.merge(torch.cat(levels, dim=1))
 

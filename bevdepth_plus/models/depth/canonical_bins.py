@@ -1,4 +1,4 @@
-"""Depth bins in canonical camera space: DepthNet learns one focal length and serves all."""
+"""Depth bins in canonical camera space: DepthNet predicts as for one focal length."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from bevdepth_plus.geometry.depth_bins import DepthBins, mass_below
 
 
 class CanonicalBins:
-    """Bins of canonical depth, whose mass goes to each camera's own metric bins.
+    """Bins of canonical depth, converted to each camera's metric bins.
 
     A metric depth ``d`` of a camera with focal length ``f`` is the canonical depth ``d * f_c / f``;
-    so a metric bin holds the canonical mass between its edges, brought there. What lies beyond the
-    metric bins is lost to them, as it should be, and no canonical bin stays untaught. Source of the
-    space: Metric3D (ICCV 2023); that it is applied to bins is this project's.
+    so a metric bin holds the canonical mass between its scaled edges. Mass beyond the metric bins
+    is dropped and not renormalised, so every canonical bin gets a gradient. Source of the space:
+    Metric3D (ICCV 2023); its use for bins is this project's.
 
     Args:
         focal: canonical focal length ``f_c``, network pixels.

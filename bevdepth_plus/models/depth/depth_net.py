@@ -13,12 +13,12 @@ from bevdepth_plus.models.depth.aspp import ASPP
 from bevdepth_plus.models.depth.se_gate import Mlp, SqueezeExcitation
 
 NUM_CAMERA_PARAMETERS = 27
-# Pixels are brought to about one by a fixed scale; rotations and metres are there already.
+# Scales pixels to about one; rotations and metres are of that size already.
 _PIXEL_SCALE = 1e-3
 
 
 def camera_parameters(cameras: Cameras) -> Tensor:
-    """The 27 numbers DepthNet knows about each camera, as the public code orders them.
+    """DepthNet's 27 parameters of each camera, in the public code's order.
 
     fx, fy, cx, cy; the image augmentation's 2x3 part; the BEV augmentation's rotation about z,
     scale and mirrors (5); the camera's pose in the ego frame (12). Raw units.
@@ -45,13 +45,13 @@ class DepthNet(nn.Module):
 
     Args:
         in_channels: channels of the image features.
-        mid_channels: channels inside.
-        context_channels: context channels out.
-        num_bins: depth bins out.
+        mid_channels: hidden channels.
+        context_channels: channels of the context features.
+        num_bins: predicted depth bins.
         camera_aware: the camera parameters gate the features; False is the plain lift-splat, and
             ignores them.
-        use_aspp: atrous pyramid behind the residual blocks.
-        use_dcn: deformable convolution behind that.
+        use_aspp: atrous pyramid after the residual blocks.
+        use_dcn: deformable convolution after that.
         image_level_norm: what normalises vectors that hold one value an image, that is the camera
             parameters and ASPP's image mean. ``"fixed"`` scales the camera parameters by constants
             and leaves the mean alone, so batch 1 and a single camera train as any other batch.
@@ -105,18 +105,20 @@ class DepthNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Depth logits ``[B, N, D, H, W]`` and context ``[B, N, C', H, W]``."""
         batch_shape = features.shape[:2]
-        context = depth = self.reduce(features.flatten(0, 1))
+        context = depth = self.reduce(features.flatten(0, 1))  # [B * N, C, H, W]
         if self.camera_aware:
-            camera = self.camera_norm(parameters.flatten(0, 1))
+            camera = self.camera_norm(parameters.flatten(0, 1))  # [B * N, 27]
             context = self.context_gate(context, self.context_mlp(camera))
             depth = self.depth_gate(depth, self.depth_mlp(camera))
-        context = self.context_out(context)
-        depth = self.depth_out(self.depth_blocks(depth))
+        context = self.context_out(context)  # [B * N, C', H, W]
+        depth = self.depth_out(self.depth_blocks(depth))  # [B * N, D, H, W], logits
         return depth.unflatten(0, batch_shape), context.unflatten(0, batch_shape)
 
 
 class FixedCameraScale(nn.Module):
     """Scale the 27 camera parameters by constants: the same for every batch, camera and rig."""
+
+    scale: Tensor  # [27]
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +132,7 @@ class FixedCameraScale(nn.Module):
 
 
 class DeformableConv(nn.Module):
-    """mmcv's deformable convolution; it has no half-precision kernel everywhere, so fp32 inside."""
+    """mmcv's deformable convolution, in float32: not every device has a half-precision kernel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,10 +1,11 @@
-"""Depth of one moment: DepthNet's bins, shifted by the priors that a config names."""
+"""Depth of one moment: DepthNet's bins, combined with the priors that a config names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 import torch
 from mmdet3d.registry import MODELS
@@ -20,22 +21,22 @@ from bevdepth_plus.geometry.pinhole import cell_centres
 from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.models.depth.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth.depth_net import camera_parameters
-from bevdepth_plus.models.depth.prior import View
+from bevdepth_plus.models.depth.prior import DepthPrior, View
 
-_PIXELS_PER_METRE = 32.0  # brings the ground cue to about one
+_PIXELS_PER_METRE = 32.0  # scales the ground cue to about one
 
 
 @dataclass(frozen=True)
 class Perception:
-    """What the cameras of one moment tell: everything that the BEV map is made of.
+    """Depth and context of one moment: everything that its BEV map is made from.
 
     Attributes:
         cameras: they may have estimated focal lengths.
         context: features to lift, ``[B, N, C, H, W]``.
         bins: DepthNet's distribution over the metric bins, ``[B, N, D, H, W]``.
-        fused: with the priors, ``[B, N, D, H, W]``; None if no prior shifts the bins.
-        priors: what each prior found, by its name.
-        focal: focal lengths as the focal branch sees them, network pixels, ``[B, N]``, or None.
+        fused: that distribution with the priors', ``[B, N, D, H, W]``; None without such priors.
+        priors: prediction of each prior, by its name.
+        focal: the focal branch's focal lengths, network pixels, ``[B, N]``, or None.
     """
 
     cameras: Cameras
@@ -53,19 +54,19 @@ class Perception:
 
 @MODELS.register_module()
 class DepthEstimator(BaseModule):
-    """DepthNet's log-bins plus those of the priors, normalised; and what teaches them.
+    """DepthNet's log-bins plus those of the priors, normalised; and their losses.
 
     Args:
         bins: start, stop, step (and plane) of the :class:`DepthBins`, metres.
         in_channels: of the image features.
         stride: of the image features, network pixels.
-        depth_net: config of a :class:`DepthNet`; it is told its channels in and its bins.
+        depth_net: config of a :class:`DepthNet`; ``in_channels`` and ``num_bins`` are filled in.
         loss: config of the bins' supervision; None trains by boxes (and priors) alone.
         priors: name -> config of a :class:`DepthPrior`.
         canonical_bins: ``focal`` and ``bins`` of :class:`CanonicalBins`: DepthNet predicts bins of
-            canonical depth and is told all of the cameras but their focal length.
-        ground_cue: one more channel for DepthNet and the priors: how large a metre of road looks
-            at each cell, see :func:`ground_scale`.
+            canonical depth and gets all camera parameters but the focal length.
+        ground_cue: one more channel for DepthNet and the priors: pixels per metre of road at each
+            cell, see :func:`ground_scale`.
         focal_branch: config of a :class:`FocalBranch`.
         estimate_focal: for images without calibration: the focal branch's focal lengths take the
             place of those in the info file, whose principal points and poses still count.
@@ -76,6 +77,8 @@ class DepthEstimator(BaseModule):
     Raises:
         ValueError: options contradict each other.
     """
+
+    priors: Mapping[str, DepthPrior]  # torch's ModuleDict does not tell the type of its values
 
     def __init__(
         self,
@@ -108,12 +111,11 @@ class DepthEstimator(BaseModule):
             depth_net, default_args=dict(in_channels=channels, num_bins=predicted.num_bins)
         )
         self.context_channels = self.depth_net.context_channels
-        self.priors = nn.ModuleDict(
-            {
-                name: MODELS.build(prior, default_args=dict(in_channels=channels, stride=stride))
-                for name, prior in (priors or {}).items()
-            }
-        )
+        built = {
+            name: MODELS.build(prior, default_args=dict(in_channels=channels, stride=stride))
+            for name, prior in (priors or {}).items()
+        }
+        self.priors = cast(Mapping[str, DepthPrior], nn.ModuleDict(built))
         self.focal_branch = (
             MODELS.build(focal_branch, default_args=dict(in_channels=in_channels))
             if focal_branch
@@ -124,16 +126,19 @@ class DepthEstimator(BaseModule):
     def forward(self, view: View) -> Perception:
         """Depth and context of one moment."""
         focal = self.focal_branch(view.features) if self.focal_branch else None  # [B, N]
-        cameras = with_focal(view.cameras, focal) if self.estimate_focal else view.cameras
+        cameras = view.cameras
+        if self.estimate_focal and focal is not None:
+            cameras = with_focal(cameras, focal)
         view = replace(view, cameras=cameras)
-        # As a key frame would stand: the past's own poses hold the drive since then.
+        # With the key frame's poses: those of the past contain the ego motion since then.
         as_key = with_poses_of(cameras, view.key)
         if self.ground_cue:
             view = replace(view, features=self._with_ground_cue(view.features, as_key))
 
-        # [B, N, K, H, W] and [B, N, C, H, W]
         depth_net_cameras = view.key if self.key_cameras_for_past else as_key
-        logits, context = self.depth_net(view.features, self._camera_numbers(depth_net_cameras))
+        parameters = self._camera_parameters(depth_net_cameras)  # [B, N, 27]
+        # [B, N, K, H, W] and [B, N, C, H, W]
+        logits, context = self.depth_net(view.features, parameters)
         bins = self._metric_bins(logits.float(), cameras)  # [B, N, D, H, W], probabilities
         predictions = {name: prior(view) for name, prior in self.priors.items()}
         return Perception(
@@ -150,27 +155,26 @@ class DepthEstimator(BaseModule):
             inputs: of the batch; ``depth`` holds the labels ``[B, N, H, W]``, metres, 0 = none.
 
         Raises:
-            DataError: there are no labels, but something here learns from them.
+            DataError: there are no labels, but a loss needs them.
         """
         key, losses = moments[0], {}
-        if self.bin_loss is not None or self.priors:
-            labels = self._labels(inputs)
         if self.bin_loss is not None:
-            target = nearest_depth(labels, self.stride)  # [B, N, H / stride, W / stride]
+            # [B, N, H / stride, W / stride]
+            target = nearest_depth(self._labels(inputs), self.stride)
             losses["loss_depth"] = self.bin_loss(key.bins, target, self.bins)
             if key.fused is not None:
                 losses["loss_depth_fused"] = self.bin_loss(key.fused, target, self.bins)
         for name, prior in self.priors.items():
-            found = prior.loss(key.priors[name], labels, key.cameras)
-            losses |= {f"loss_{name}_{part}": value for part, value in found.items()}
-        if key.focal is not None:
+            parts = prior.loss(key.priors[name], self._labels(inputs), key.cameras)
+            losses |= {f"loss_{name}_{part}": value for part, value in parts.items()}
+        if self.focal_branch is not None and key.focal is not None:
             losses["loss_focal"] = self.focal_branch.loss(key.focal, key.cameras)
         return losses
 
     def maps(self, perception: Perception) -> dict[str, Tensor]:
-        """Metres on the feature cells, ``[B, N, H, W]`` each: ``bin``, priors, ``fused``."""
+        """Depth on the feature cells, metres, ``[B, N, H, W]`` each: ``bin``, priors, ``fused``."""
         maps = {"bin": self.bins.expectation(perception.bins.float())}
-        cells = tuple(perception.bins.shape[-2:])
+        cells = perception.bins.shape[-2], perception.bins.shape[-1]
         for name, prior in self.priors.items():
             depth = prior.maps(perception.priors[name], cells)
             if depth is not None:
@@ -180,18 +184,18 @@ class DepthEstimator(BaseModule):
         return maps
 
     def confidences(self, perception: Perception) -> dict[str, Tensor]:
-        """Confidence of each prior that knows its own, by name."""
-        found = {
+        """Confidence of each prior that has one, by name."""
+        confidences = {
             name: prior.confidence(perception.priors[name]) for name, prior in self.priors.items()
         }
-        return {name: confidence for name, confidence in found.items() if confidence is not None}
+        return {name: value for name, value in confidences.items() if value is not None}
 
     def _with_ground_cue(self, features: Tensor, cameras: Cameras) -> Tensor:
         u, v = cell_centres(features.shape[-2:], self.stride, features.device)
         cue = ground_scale(cameras, u, v)[:, :, None] / _PIXELS_PER_METRE  # [B, N, 1, H, W]
         return torch.cat([features, cue.to(features.dtype)], dim=2)
 
-    def _camera_numbers(self, cameras: Cameras) -> Tensor:
+    def _camera_parameters(self, cameras: Cameras) -> Tensor:
         if self.canonical is not None:
             cameras = canonical_cameras(cameras, self.canonical.focal)
         return camera_parameters(cameras)
@@ -203,16 +207,16 @@ class DepthEstimator(BaseModule):
 
     def _fuse(self, bins: Tensor, predictions: Mapping[str, Any]) -> Tensor | None:
         """Bayes' rule: DepthNet's probabilities times the priors' weights, normalised."""
-        cells = tuple(bins.shape[-2:])
+        cells = bins.shape[-2], bins.shape[-1]
         shifts = [
-            prior.log_bins(predictions[name], self.bins, cells)
+            prior.log_bins(predictions[name], self.bins, cells)  # [B, N, D, H, W] or None
             for name, prior in self.priors.items()
         ]
         shifts = [shift for shift in shifts if shift is not None]
         if not shifts:
             return None
-        shift = sum(shifts)
-        # Only differences count; with the largest at 0 nothing underflows.
+        shift = reduce(torch.add, shifts)  # [B, N, D, H, W]
+        # Only differences between bins matter; the largest becomes 0, against underflow.
         weighted = bins * (shift - shift.detach().amax(dim=2, keepdim=True)).exp()
         return weighted / weighted.sum(dim=2, keepdim=True).clamp(min=1e-9)
 

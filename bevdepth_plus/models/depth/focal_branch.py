@@ -1,4 +1,4 @@
-"""The focal length as the image shows it, for images without calibration."""
+"""The focal length estimated from the image, for images without calibration."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bevdepth_plus.geometry.canonical import network_focal
 
 @MODELS.register_module()
 class FocalBranch(nn.Module):
-    """Estimate each camera's focal length from its image features; known ones teach it.
+    """Estimate each camera's focal length from its image features; calibrated cameras train it.
 
     Args:
         in_channels: channels of the image features.
-        mid_channels: channels inside.
-        typical_focal: where estimates start, network pixels.
+        mid_channels: hidden channels.
+        typical_focal: estimates start near it, network pixels.
         loss_weight: of the mean absolute error of its logarithm.
     """
 
@@ -40,7 +40,7 @@ class FocalBranch(nn.Module):
         features: Tensor,  # [B, N, C, H, W]
     ) -> Tensor:
         """Focal lengths in network pixels, ``[B, N]``."""
-        pooled = features.mean(dim=(3, 4))
+        pooled = features.mean(dim=(3, 4))  # [B, N, C]
         return self.typical_focal * torch.exp(self.mlp(pooled)[..., 0].float())
 
     def loss(

@@ -28,7 +28,7 @@ _LOG_D1 = math.log(1.25)
 
 
 class MetricDepth(NamedTuple):
-    """What the prior finds in each of its cells.
+    """The prior's prediction for each of its cells.
 
     Attributes:
         depth: metres along the optical axis, ``[B, N, H, W]``.
@@ -45,21 +45,21 @@ class MetricDepth(NamedTuple):
 class MetricDepthPrior(DepthPrior):
     """Predict canonical depth from image features, give metric depth.
 
-    No camera parameter goes in: what it learns of one focal length holds for all. Without
-    ``fuse`` it only teaches the features, and can be left out of the config at inference.
+    The network gets no camera parameters: the focal length only scales its output. Without ``fuse``
+    the prior only trains the features, and can be left out of the config at inference.
 
     Args:
         in_channels: channels of the image features.
-        mid_channels: channels inside.
+        mid_channels: hidden channels.
         canonical_focal: ``f_c``, network pixels; a usual focal length of the training cameras.
         stride: of the image features, network pixels.
-        upsample: how much finer than the features depth is predicted (1, 2, 4).
+        upsample: resolution of the depth relative to the features (1, 2, 4).
         depth_range: canonical depths that can be predicted, metres.
         losses: name -> config of a loss called ``loss(pred, target, mask, intrinsics)``; they
             compare metric depth in the true camera.
         num_bins: logarithmic bins of canonical depth, whose mean is the depth.
         likelihood_weight: weight of the bins' cross-entropy.
-        fuse: the depth sharpens DepthNet's bins, see :meth:`log_bins`.
+        fuse: combine the depth with DepthNet's bins, see :meth:`log_bins`.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class MetricDepthPrior(DepthPrior):
         self.losses = nn.ModuleDict({name: MODELS.build(loss) for name, loss in losses.items()})
 
     def forward(self, view: View) -> MetricDepth:
-        """Metric depth, ``upsample`` times as fine as the features."""
+        """Metric depth at ``upsample`` times the resolution of the features."""
         features, focal = view.features, network_focal(view.cameras)
-        logits = self.out(self.trunk(features.flatten(0, 1))).float()
+        logits = self.out(self.trunk(features.flatten(0, 1))).float()  # [B * N, K, H, W]
         logits = logits.unflatten(0, features.shape[:2])  # [B, N, K, H, W]
         # The mean of the logarithmic bins, then back to metres of this camera.
         bin_coordinate = torch.arange(self.num_bins, device=logits.device) + 0.5
@@ -122,9 +122,9 @@ class MetricDepthPrior(DepthPrior):
     ) -> Tensor | None:
         """Logarithm of the probability that each metric bin holds the depth; None without fuse.
 
-        ``floor`` of the mass is spread evenly, so that the prior cannot rule a bin out and says
-        nothing where the depth lies beyond the bins. Gradients reach the prior. Of finer depth the
-        nearest in a cell counts, as in the labels.
+        A share ``floor`` of the mass is spread evenly, so the prior excludes no bin and is uniform
+        where the depth lies beyond the bins. Gradients reach the prior. If the prior is finer than
+        the cells, the nearest depth in each cell is used, as in the labels.
         """
         if not self.fuse:
             return None
@@ -150,7 +150,7 @@ class MetricDepthPrior(DepthPrior):
         return losses
 
     def maps(self, prediction: MetricDepth, cells: tuple[int, int]) -> Tensor:
-        """Metric depth, of finer cells the nearest, ``[B, N, H, W]``."""
+        """Metric depth, the nearest in each feature cell, ``[B, N, H, W]``."""
         return nearest_depth(prediction.depth, prediction.depth.shape[-1] // cells[1])
 
     def confidence(self, prediction: MetricDepth) -> Tensor:
@@ -165,13 +165,13 @@ class MetricDepthPrior(DepthPrior):
         prediction: MetricDepth,
         log_depth: Tensor,  # [B or 1, N or 1, M, H or 1, W or 1], log metres
     ) -> Tensor:
-        """Probability of lying below each depth, ``[B, N, M, H, W]``."""
+        """Probability that the depth is below each given one, ``[B, N, M, H, W]``."""
         log_canonical = log_depth - prediction.log_focal[..., None, None, None]
         bin_coordinate = (log_canonical - self.log_start) / self.log_step
         return mass_below(prediction.logits.softmax(dim=2), bin_coordinate)
 
     def _cross_entropy(self, prediction: MetricDepth, target: Tensor) -> Tensor:
-        """Against the two bins whose centres lie about the target, by their nearness to it."""
+        """With the two bins whose centres enclose the target, weighted by nearness."""
         valid = target > 0
         log_target = torch.where(valid, target, 1.0).log() - prediction.log_focal[..., None, None]
         bin_coordinate = (log_target - self.log_start) / self.log_step - 0.5  # 0: first centre
@@ -184,7 +184,7 @@ class MetricDepthPrior(DepthPrior):
 
 
 def _nearest(prediction: MetricDepth, factor: int) -> MetricDepth:
-    """What is nearest in each ``factor x factor`` cells."""
+    """The nearest prediction in each block of ``factor x factor`` cells."""
     depth, position = functional.max_pool2d(-prediction.depth, factor, return_indices=True)
     index = position.flatten(2)[:, :, None].expand(-1, -1, prediction.logits.shape[2], -1)
     logits = prediction.logits.flatten(3).gather(3, index).unflatten(3, depth.shape[-2:])

@@ -1,12 +1,12 @@
-"""The seam for new sources of depth: what a prior sees, and what it may say.
+"""The interface for new sources of depth: what a prior gets, and what it may return.
 
 A prior is one class of this kind and one line in a config::
 
     depth=dict(type="DepthEstimator", priors=dict(my_prior=dict(type="MyPrior")))
 
-It may shift DepthNet's bins (:meth:`DepthPrior.log_bins`), teach (:meth:`DepthPrior.loss`) and
-show its own depth in metrics and pictures (:meth:`DepthPrior.maps`), each under the name it has in
-the config. :class:`MetricDepthPrior` is an example.
+It may change DepthNet's bins (:meth:`DepthPrior.log_bins`), add losses (:meth:`DepthPrior.loss`)
+and report its own depth in metrics and pictures (:meth:`DepthPrior.maps`), each under the name it
+has in the config. :class:`MetricDepthPrior` is an example.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bevdepth_plus.geometry.depth_bins import DepthBins
 
 @dataclass(frozen=True)
 class View:
-    """What is known of one moment before its depth is.
+    """Inputs of the depth estimation of one moment.
 
     Attributes:
         images: of the network, normalised, ``[B, N, 3, H, W]``.
@@ -41,7 +41,7 @@ class View:
 
 
 class DepthPrior(nn.Module):
-    """Base of all depth priors. Its methods say nothing; a prior overrides what it can do.
+    """Base of all depth priors. Its methods return nothing; a prior overrides those it needs.
 
     Args:
         in_channels: of the features in a :class:`View`.
@@ -51,14 +51,14 @@ class DepthPrior(nn.Module):
     """
 
     def forward(self, view: View) -> Any:
-        """What the prior finds in a moment; the estimator hands it to the other methods."""
+        """The prior's prediction of a moment; the estimator passes it to the other methods."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(view)")
 
     def log_bins(self, prediction: Any, bins: DepthBins, cells: tuple[int, int]) -> Tensor | None:
         """Logarithmic weight of each metric bin, ``[B, N, D, H, W]`` on the feature cells.
 
         It is added to the logarithm of DepthNet's probabilities (Bayes' rule, up to a constant in
-        each cell). None: the prior leaves the bins alone and only teaches.
+        each cell). None: the prior leaves the bins as they are.
         """
         return None
 

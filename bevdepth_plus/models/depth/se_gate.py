@@ -19,7 +19,7 @@ class Mlp(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Gate the channels of a feature map by a vector that comes from outside (the camera)."""
+    """Gate the channels of a feature map by a given vector (of the camera)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,4 +32,4 @@ class SqueezeExcitation(nn.Module):
         vector: Tensor,  # [M, C]
     ) -> Tensor:
         gate = self.conv_expand(functional.relu(self.conv_reduce(vector[..., None, None])))
-        return features * gate.sigmoid()
+        return features * gate.sigmoid()  # gate: [M, C, 1, 1]

@@ -1,1 +1,1 @@
-"""Heads: what is read out of the encoded BEV map. Any number of them side by side."""
+"""Heads on the encoded BEV map; a detector may have several."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
 
 import torch
 from mmdet.utils import reduce_mean
 from mmdet3d.models.dense_heads import CenterHead
 from mmdet3d.registry import MODELS
-from mmdet3d.structures import Det3DDataSample
+from mmdet3d.structures import BaseInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -46,6 +48,11 @@ class BEVCenterHead(CenterHead, BEVHead):
         common_heads: as in CenterHead; without ``vel`` the boxes have no velocity.
     """
 
+    task_heads: Sequence[Any]  # mmdet3d's SeparateHead has one attribute for each branch
+    train_cfg: dict
+    to_task: Tensor  # [classes], the data set's label -> that of the tasks
+    from_task: Tensor  # [classes], the inverse
+
     def __init__(
         self,
         *args,
@@ -70,7 +77,7 @@ class BEVCenterHead(CenterHead, BEVHead):
         self.box_parts = tuple(part for part in _BOX_PARTS if part in common_heads)
         super().__init__(
             *args,
-            tasks=tasks,
+            tasks=list(tasks),
             common_heads=common_heads,
             train_cfg=dict(
                 grid_size=bev.size, point_cloud_range=lower_upper, dense_reg=1, **cells, **train_cfg
@@ -93,7 +100,7 @@ class BEVCenterHead(CenterHead, BEVHead):
         self.register_buffer("from_task", torch.tensor(from_task), persistent=False)
 
     def init_weights(self) -> None:
-        """Start the heatmaps at low scores; mmdet3d means to, but its recursion stops above."""
+        """Start the heatmaps at low scores; mmdet3d's own call does not reach them."""
         super().init_weights()
         for task_head in self.task_heads:
             nn.init.constant_(task_head.heatmap[-1].bias, task_head.init_bias)
@@ -123,7 +130,7 @@ class BEVCenterHead(CenterHead, BEVHead):
 
     def loss_by_feat(
         self,
-        preds_dicts: tuple[list[dict]],
+        preds_dicts: HeadOutputs,
         batch_gt_instances_3d: list[InstanceData],
         *args,
         **kwargs,
@@ -135,18 +142,20 @@ class BEVCenterHead(CenterHead, BEVHead):
             for predicted, *target in zip(preds_dicts, *targets, strict=True)
         ]
         heatmap_losses, box_losses = zip(*per_task, strict=True)
-        return dict(loss_heatmap=sum(heatmap_losses), loss_bbox=sum(box_losses))
+        return dict(
+            loss_heatmap=reduce(torch.add, heatmap_losses), loss_bbox=reduce(torch.add, box_losses)
+        )
 
     def predict_by_feat(self, *args, **kwargs) -> list[InstanceData]:
         """Boxes with the data set's labels."""
         results = super().predict_by_feat(*args, **kwargs)
         for instances in results:
-            instances.labels_3d = self.from_task[instances.labels_3d.long()]
+            instances.labels_3d = self.from_task[instances.get("labels_3d").long()]
         return results
 
     def _in_task_order(self, gt: InstanceData) -> InstanceData:
-        labels = self.to_task[gt.labels_3d]
-        return InstanceData(bboxes_3d=gt.bboxes_3d, labels_3d=labels)
+        boxes, labels = boxes_and_labels(gt)
+        return InstanceData(bboxes_3d=boxes, labels_3d=self.to_task[labels])
 
     def _task_loss(
         self,
@@ -156,19 +165,26 @@ class BEVCenterHead(CenterHead, BEVHead):
         index: Tensor,  # [B, M], y * X + x
         mask: Tensor,  # [B, M]
     ) -> tuple[Tensor, Tensor]:
+        """Heatmap and box loss of one task."""
         num_centres = reduce_mean(heatmap.eq(1).sum().float()).clamp(min=1).item()
         # mmdet3d's clip_sigmoid works in place and would leave the logits changed.
         scores = predicted["heatmap"].float().sigmoid().clamp(1e-4, 1 - 1e-4)
         heatmap_loss = self.loss_cls(scores, heatmap, avg_factor=num_centres)
+        # The box maps [B, 8 or 10, Y, X], read at the cells of the objects.
         box_map = torch.cat([predicted[part] for part in self.box_parts], dim=1).float()
         boxes = boxes[..., : box_map.shape[1]]  # velocity comes last
-        at_centres = self._gather_feat(box_map.flatten(2).transpose(1, 2), index)  # [B, M, 10]
+        at_centres = self._gather_feat(box_map.flatten(2).transpose(1, 2), index)  # [B, M, 8 or 10]
         code_weights = boxes.new_tensor(self.train_cfg["code_weights"][: boxes.shape[-1]])
         num_boxes = reduce_mean(mask.sum().float()).clamp(min=1e-4).item()
         box_loss = box_regression_loss(
             at_centres, boxes, mask, code_weights, self.loss_bbox, num_boxes
         )
         return heatmap_loss, box_loss
+
+
+def boxes_and_labels(gt: InstanceData) -> tuple[BaseInstance3DBoxes, Tensor]:
+    """Boxes and labels ``[M]`` of one sample's ground truth."""
+    return gt.get("bboxes_3d"), gt.get("labels_3d")
 
 
 def centre_limits(grid: BEVGrid) -> list[float]:
@@ -191,7 +207,7 @@ def _checked_coder(bbox_coder: Mapping, grid: BEVGrid) -> dict:
             raise DataError(
                 f"bbox_coder.post_center_range keeps {name} from {limits[index]} to "
                 f"{limits[index + 3]} m, the BEV grid goes from {lower} to {upper} m: boxes beyond "
-                "would be taught and never come out; leave post_center_range out"
+                "would be trained on and never be predicted; leave post_center_range out"
             )
     most = min(bbox_coder.get("max_num", _MAX_BOXES), grid.size[0] * grid.size[1])
     return {**bbox_coder, "max_num": most}

@@ -11,7 +11,7 @@ TaskMaps = dict[str, Tensor]  # heatmap, reg, height, dim, rot, vel: [B, C, Y, X
 
 
 def undo_mirror(maps: TaskMaps, x: bool, y: bool) -> TaskMaps:
-    """What one task's head says in a mirrored BEV frame, told in the unmirrored one."""
+    """Convert one task's maps of a mirrored BEV frame to the unmirrored one."""
     rows_and_columns = [axis for axis, flipped in ((-1, x), (-2, y)) if flipped]
     maps = {name: values.flip(rows_and_columns) for name, values in maps.items()}
     flipped = maps["reg"].new_tensor([x, y]).view(2, 1, 1)

@@ -1,4 +1,4 @@
-"""What the detector asks of a head; another head is one new class and one line in a config."""
+"""The interface of heads; another head is one new class and one line in a config."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 class BEVHead(ABC):
     """Base of all heads, beside ``nn.Module``. The detector builds it with ``in_channels`` and
-    ``grid`` filled in, and asks nothing else of it than this.
+    ``grid`` filled in, and calls only these methods.
 
     ``outputs`` may be of any kind: only the head itself looks into them.
     """
 
     @abstractmethod
     def outputs(self, bev: Tensor) -> Any:
-        """What the head makes of the encoded map ``[B, C, Y, X]``."""
+        """The head's outputs for the encoded map ``[B, C, Y, X]``."""
 
     @abstractmethod
     def losses(self, outputs: Any, samples: Sequence[Det3DDataSample]) -> dict[str, Tensor]:
@@ -27,11 +27,11 @@ class BEVHead(ABC):
 
     @abstractmethod
     def add_predictions(self, outputs: Any, samples: Sequence[Det3DDataSample]) -> None:
-        """Write what was found into the samples, in the samples' own ego frame."""
+        """Write the predictions into the samples, in the samples' own ego frame."""
 
     @abstractmethod
     def undo_mirror(self, outputs: Any, x: bool, y: bool) -> Any:
-        """Outputs of a BEV frame whose axes were mirrored, told in the unmirrored one."""
+        """Outputs of a BEV frame whose axes were mirrored, converted to the unmirrored one."""
 
     @abstractmethod
     def mean(self, variants: Sequence[Any]) -> Any:

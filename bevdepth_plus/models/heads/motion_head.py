@@ -1,8 +1,10 @@
-"""A detection head that sees how things move: velocities by comparing encoded BEV maps."""
+"""A detection head that finds velocities by comparing the encoded BEV maps of several moments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from typing import cast
 
 import torch
 from mmcv.cnn import ConvModule
@@ -13,7 +15,11 @@ from torch import Tensor, nn
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.losses.velocity import velocity_loss
-from bevdepth_plus.models.heads.center_head import BEVCenterHead
+from bevdepth_plus.models.heads.center_head import (
+    BEVCenterHead,
+    HeadOutputs,
+    boxes_and_labels,
+)
 
 
 @MODELS.register_module()
@@ -22,23 +28,24 @@ class MotionCenterHead(BEVCenterHead):
 
     Takes the encoded BEV maps of all moments beside each other, newest first: a temporal encoder
     with ``fuse_encoded=True`` and :class:`ConcatFusion`. The newest alone gives the boxes, as
-    without a past. In each, objects are found already; what is left is to find the same one again,
-    which dilated convolutions over all maps look far enough for. What they add to velocity is zero
-    at first, so the weights of a one-frame detector go on as they were, and ``motion`` can be
-    trained alone (``frozen`` of the detector).
+    without a past. Dilated convolutions over all maps match each object with itself in the past.
+    Their output is added to the velocity and is zero at first, so the weights of a one-frame
+    detector keep their results, and ``motion`` can be trained alone (``frozen`` of the detector).
 
-    A detection may lie some way off its object, so velocities learn (``loss_velocity``, beside the
-    losses of BEVCenterHead) at all cells near an object's centre, not at the one which holds it.
+    A detection may lie some cells off its object, so ``loss_velocity`` (beside the losses of
+    BEVCenterHead) covers all cells near an object's centre, not only the one that holds it.
 
     Args:
         args, kwargs: as in BEVCenterHead; ``in_channels`` of one map.
         num_frames: moments, the key frame among them.
         motion_channels: of the convolutions.
-        dilations: of one 3 x 3 convolution each; together they see as many cells to every side as
-            their sum: 16 of 0.8 m are 12.8 m in half a second.
-        velocity_radius: how near, metres; nuScenes counts detections up to 2 m off as right.
+        dilations: of one 3 x 3 convolution each; they reach as many cells to every side as their
+            sum: 16 of 0.8 m are 12.8 m in half a second.
+        velocity_radius: how near, metres; nuScenes accepts detections up to 2 m off.
         velocity_weight: of ``loss_velocity``.
     """
+
+    cell_centres: Tensor  # [Y, X, 2], metres
 
     def __init__(
         self,
@@ -60,20 +67,22 @@ class MotionCenterHead(BEVCenterHead):
         self.velocity_radius = velocity_radius
         self.velocity_weight = velocity_weight
         self.register_buffer("cell_centres", BEVGrid(**grid).cell_centres(), persistent=False)
-        channels = [self.shared_conv.out_channels * num_frames]
+        channels = [cast(int, self.shared_conv.out_channels) * num_frames]
         channels += [motion_channels] * len(dilations)
         last = nn.Conv2d(motion_channels, 2 * len(self.task_heads), 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.motion = nn.Sequential(
             *(
-                ConvModule(*sides, 3, padding=step, dilation=step, norm_cfg=dict(type="BN"))
-                for *sides, step in zip(channels, channels[1:], dilations, strict=False)
+                ConvModule(
+                    before, after, 3, padding=dilation, dilation=dilation, norm_cfg=dict(type="BN")
+                )
+                for before, after, dilation in zip(channels, channels[1:], dilations, strict=False)
             ),
             last,
         )
 
-    def forward_single(
+    def forward_single(  # pyright: ignore[reportIncompatibleMethodOverride]: mmdet3d says dict
         self,
         x: Tensor,  # [B, S * C, Y, X]
     ) -> list[dict[str, Tensor]]:
@@ -88,7 +97,7 @@ class MotionCenterHead(BEVCenterHead):
         self,
         x: Tensor,  # [B, S * C, Y, X]
     ) -> list[Tensor]:
-        """What the head's first convolution makes of each moment, ``S x [B, C', Y, X]``."""
+        """The head's first convolution applied to each moment, ``S x [B, C', Y, X]``."""
         if x.shape[1] != self.num_frames * self.in_channels:
             raise ValueError(
                 f"the head needs {self.num_frames} maps of {self.in_channels} channels, newest "
@@ -109,12 +118,12 @@ class MotionCenterHead(BEVCenterHead):
         ]
 
     def velocity_changes(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
-        """What motion adds to the velocities of each task, ``[B, 2, Y, X]``, m/s."""
+        """The motion branch's change of each task's velocities, ``[B, 2, Y, X]``, m/s."""
         return self.motion(torch.cat(list(maps), dim=1)).split(2, dim=1)
 
     def loss_by_feat(
         self,
-        preds_dicts: tuple[list[dict]],
+        preds_dicts: HeadOutputs,
         batch_gt_instances_3d: list[InstanceData],
         *args,
         **kwargs,
@@ -132,20 +141,22 @@ class MotionCenterHead(BEVCenterHead):
     ) -> Tensor:
         """Mean L1 error, m/s, near all objects of a task; summed over tasks, weighted."""
         gt = [self._in_task_order(instances) for instances in batch_gt_instances_3d]
-        total, first_label = 0.0, 0
+        losses, first_label = [], 0
         for predicted, names in zip(velocities, self.class_names, strict=True):
             labels = range(first_label, first_label + len(names))
             first_label = labels.stop
             target = torch.stack([self._velocity_map(instances, labels) for instances in gt])
-            total = total + velocity_loss(predicted, target)
-        return self.velocity_weight * total
+            losses.append(velocity_loss(predicted, target))
+        return self.velocity_weight * reduce(torch.add, losses)
 
     def _velocity_map(self, gt: InstanceData, labels: range) -> Tensor:
         """Velocity of the nearest object, ``[2, Y, X]``; NaN where none is near."""
-        boxes = gt.bboxes_3d.tensor.to(self.cell_centres)
-        boxes = boxes[(gt.labels_3d >= labels.start) & (gt.labels_3d < labels.stop)]
+        all_boxes, label = boxes_and_labels(gt)
+        boxes = all_boxes.tensor.to(self.cell_centres)
+        boxes = boxes[(label >= labels.start) & (label < labels.stop)]
         if not len(boxes):
             return self.cell_centres.new_full((2, *self.cell_centres.shape[:2]), torch.nan)
+        # Distance of every cell's centre to the nearest box, [Y, X], and which box that is.
         distance, nearest = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1).min(dim=-1)
         velocity = boxes[nearest, 7:9].permute(2, 0, 1)
         return velocity.where(distance <= self.velocity_radius, torch.nan)

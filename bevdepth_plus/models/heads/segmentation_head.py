@@ -26,7 +26,7 @@ class BEVSegmentationHead(BaseModule, BEVHead):
         in_channels: of the encoded map.
         grid: the :class:`BEVGrid`'s x, y, z; cells are those of the map, so it is not needed here.
         layers: names, in the order of the ground truth.
-        mid_channels: inside.
+        mid_channels: hidden channels.
         loss: config of a loss called ``loss(logits, target)``.
     """
 
@@ -75,10 +75,10 @@ class BEVSegmentationHead(BaseModule, BEVHead):
     def _target(self, sample: Det3DDataSample) -> Tensor:
         target = sample.get("gt_map")
         if target is None or len(target) != len(self.layers):
-            found = "none" if target is None else f"{len(target)} layers"
+            received = "none" if target is None else f"{len(target)} layers"
             raise DataError(
                 f"sample {sample.get('token')}: the map head needs ground truth of the layers "
-                f"{', '.join(self.layers)}, got {found}; add LoadMapLayers with these layers to "
+                f"{', '.join(self.layers)}, got {received}; add LoadMapLayers with these layers to "
                 "the pipeline"
             )
         return target

@@ -111,14 +111,14 @@ def _run(model: TwoViewModel, content: Mapping) -> Iterator[tuple[str, object]]:
     tokens = model.encode(content["view1"]["img"], content["view2"]["img"])
     layers = model.decoder(*tokens)
     raws: dict[str, Tensor] = {}
-    sums: dict[str, dict[str, Tensor]] = {}
+    sums: dict[str, Tensor] = {}
     for view, (token, layer) in enumerate(zip(tokens, layers, strict=True), start=1):
         yield f"feat{view}", token.features
         yield f"dec{view}", layer
         raw = model.raw_map(view, layer, token)
         named = official_names(activate(raw), view)
         yield f"pred{view}", {key: value[:, ::stride, ::stride] for key, value in named.items()}
-        sums[f"pred{view}"] = {key: value.double().sum() for key, value in named.items()}
+        sums.update({f"pred{view}.{key}": map_.double().sum() for key, map_ in named.items()})
         raws.update(_thinned(raw_outputs(model, view, layer, raw), stride))
     yield "raw", raws
     yield "sums", sums

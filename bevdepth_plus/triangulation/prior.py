@@ -1,0 +1,180 @@
+"""Depth from the vehicle's own motion and from neighbouring cameras, as a prior of the detector."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bevdepth_plus.geometry.cameras import Cameras
+from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.geometry.pinhole import pixel_centres
+from bevdepth_plus.geometry.rigid import invert_rigid
+from bevdepth_plus.geometry.triangulation import InverseDepth, triangulate_inverse_depth
+from bevdepth_plus.geometry.z_buffer import nearest_depth
+from bevdepth_plus.losses.triangulated_points import triangulated_point_loss
+from bevdepth_plus.models.depth.prior import DepthPrior, View
+from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
+
+
+class CellDepth(NamedTuple):
+    """What motion says about each feature cell.
+
+    Attributes:
+        inverse_depth: mean and variance, ``[B, N, H * W]`` each.
+        trust: probability that the match is one, 0 where nothing was found, ``[B, N, H * W]``.
+        cells: rows and columns.
+    """
+
+    inverse_depth: InverseDepth
+    trust: Tensor
+    cells: tuple[int, int]
+
+
+@MODELS.register_module()
+class TriangulationPrior(DepthPrior):
+    """Triangulate every feature cell from past frames and neighbouring cameras.
+
+    The sources of a camera are itself at past moments, and the cameras beside it at the same
+    moment. It says nothing where there is no parallax: a vehicle that stands, cells round the
+    epipole, cells that no source sees. Moving objects break its assumption in the past frames; it
+    is one voice among two there, and never more certain than its ``trust``.
+
+    Args:
+        in_channels, stride: see :class:`DepthPrior`.
+        channels: of the descriptors.
+        depth_range: of the search, metres.
+        samples: along each epipolar segment.
+        neighbours: cameras at the same moment to look into, those that look nearest.
+        min_length: of a segment, pixels.
+        loss_weight: of the triangulated points.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int,
+        channels: int = 64,
+        depth_range: tuple[float, float] = (2.0, 60.0),
+        samples: int = 64,
+        neighbours: int = 2,
+        min_length: float = 2.0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.depth_range = depth_range
+        self.neighbours = neighbours
+        self.loss_weight = loss_weight
+        self.descriptor = nn.Conv2d(in_channels, channels, 1)
+        self.matcher = EpipolarMatcher(stride, samples, across=(0.0,), min_length=min_length)
+        # Of inverse depth: what poses and the field of view leave open, also for a sharp match.
+        self.log_floor = nn.Parameter(torch.tensor(math.log(0.005)))  # 1/m
+        self.most_trust = nn.Parameter(torch.tensor(1.0))  # logit
+
+    def forward(self, view: View) -> CellDepth | None:
+        """None where there is no source at all."""
+        batch, num_cameras, _, *cells = view.features.shape
+        moments = [view, *view.past]
+        # The ground cue, a channel of the newest moment alone, says where a cell is, not what.
+        channels = min(moment.features.shape[2] for moment in moments)
+        maps = [self._descriptors(moment.features, channels) for moment in moments]
+        sources = [self._pairs(maps[0], view.cameras, index) for index in self._beside(view)]
+        sources += [
+            (past, moment.cameras.network_intrinsics, _poses_of_working(moment.cameras))
+            for past, moment in zip(maps[1:], moments[1:], strict=True)
+        ]
+        if not sources:
+            return None
+        # All cameras of all samples are anchors: [B * N, V, ...]
+        others, matrices, poses = (
+            torch.stack(parts, dim=2).flatten(0, 1).float() for parts in zip(*sources, strict=True)
+        )
+        own_pose = view.cameras.ego_T_cam.flatten(0, 1)[:, None].float()
+        source_T_anchor = invert_rigid(poses) @ own_pose
+        intrinsics = view.cameras.network_intrinsics.flatten(0, 1).float()
+        size = cells[0] * self.stride, cells[1] * self.stride
+        pixels = pixel_centres(size, self.stride, device=others.device).flatten(0, 1)
+        pixels = pixels.to(others.dtype).expand(batch * num_cameras, -1, -1)
+        matches = self.matcher(
+            maps[0].flatten(0, 1).float(),
+            others,
+            pixels,
+            intrinsics,
+            matrices,
+            source_T_anchor,
+            size,
+            self.depth_range,
+        )
+        found = triangulate_inverse_depth(
+            pixels, intrinsics, matches.pixels, matches.information, matrices, source_T_anchor
+        )
+        trust = matches.confidence.amax(1).unflatten(0, (batch, num_cameras))
+        if view.cameras.mask is not None:
+            trust = torch.where(view.cameras.mask[..., None], trust, 0.0)
+        shape = batch, num_cameras, -1
+        inverse_depth = InverseDepth(found.mean.reshape(shape), found.variance.reshape(shape))
+        return CellDepth(inverse_depth, trust, tuple(cells))
+
+    def log_bins(
+        self, prediction: CellDepth | None, bins: DepthBins, cells: tuple[int, int]
+    ) -> Tensor | None:
+        """A Gaussian in inverse depth over a uniform floor: it can be outvoted, and be silent."""
+        if prediction is None:
+            return None
+        mean, variance = prediction.inverse_depth.mean, prediction.inverse_depth.variance
+        centres = bins.centres(mean.device)[:, None]  # [D, 1]
+        variance = variance + (2 * self.log_floor).exp()
+        distance = (1 / centres - mean[:, :, None]).square() / variance[:, :, None]
+        trust = (prediction.trust * self.most_trust.sigmoid())[:, :, None]
+        # A wide Gaussian is flat over the bins: silent, whatever the trust.
+        log = torch.log(trust * (-0.5 * distance).exp() + (1 - trust))  # [B, N, D, H * W]
+        return log.unflatten(-1, cells)
+
+    def loss(
+        self, prediction: CellDepth | None, labels: Tensor, cameras: Cameras
+    ) -> dict[str, Tensor]:
+        if prediction is None:
+            return {}
+        target = nearest_depth(labels, self.stride).flatten(-2)
+        target = torch.where(prediction.trust > 0, target, 0.0)
+        found = prediction.inverse_depth
+        points = triangulated_point_loss(
+            found.mean.flatten(0, 1),
+            found.variance.flatten(0, 1),
+            target.flatten(0, 1),
+        )
+        return {"point": self.loss_weight * points}
+
+    def _descriptors(self, features: Tensor, channels: int) -> Tensor:
+        """Of length 1, ``[B, N, C, H, W]``."""
+        weight = self.descriptor.weight[:, :channels]
+        maps = features[:, :, :channels].flatten(0, 1)
+        maps = functional.conv2d(maps, weight, self.descriptor.bias)
+        return functional.normalize(maps, dim=1).unflatten(0, features.shape[:2])
+
+    def _beside(self, view: View) -> Tensor:
+        """For each camera the others that look nearest to it, ``[K, B, N]``."""
+        forward = view.cameras.ego_T_cam[..., :3, 2]  # [B, N, 3]
+        alike = forward @ forward.transpose(-1, -2)
+        count = min(self.neighbours, alike.shape[-1] - 1)
+        alike = alike - 4 * torch.eye(alike.shape[-1], device=alike.device)  # not itself
+        return alike.topk(count, dim=-1).indices.movedim(-1, 0)
+
+    @staticmethod
+    def _pairs(maps: Tensor, cameras: Cameras, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps, intrinsics and poses of one other camera for each, ``index [B, N]``."""
+        batch = torch.arange(len(index), device=index.device)[:, None]
+        poses = _poses_of_working(cameras)
+        return maps[batch, index], cameras.network_intrinsics[batch, index], poses[batch, index]
+
+
+def _poses_of_working(cameras: Cameras) -> Tensor:
+    """``ego_T_cam``, NaN where a camera is out: a view without a pose is not looked at."""
+    if cameras.mask is None:
+        return cameras.ego_T_cam
+    return torch.where(cameras.mask[..., None, None], cameras.ego_T_cam, torch.nan)

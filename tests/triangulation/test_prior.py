@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch.nn import functional
+
+from bevdepth_plus.geometry.cameras import Cameras
+from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.geometry.pinhole import cell_centres
+from bevdepth_plus.models.depth.prior import View
+from bevdepth_plus.triangulation.prior import TriangulationPrior
+
+STRIDE, CELLS, DEPTH = 8, (16, 32), 8.0
+BINS = DepthBins(2.0, 58.0, 0.5)
+
+
+def cameras(sideways: float = 0.0, num: int = 1, apart: float = 0.0) -> Cameras:
+    """Cameras that look along ego's x, moved to the left."""
+    matrix = torch.tensor([[200.0, 0, 128], [0, 200, 64], [0, 0, 1]])
+    pose = torch.tensor([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    poses = pose.repeat(1, num, 1, 1)
+    poses[0, :, 1, 3] = sideways + apart * torch.arange(num)
+    identity = torch.eye(3).expand(1, num, 3, 3)
+    return Cameras(matrix.expand(1, num, 3, 3), poses, identity, torch.eye(4)[None])
+
+
+def features(moved: Cameras) -> torch.Tensor:
+    """Of a wall at 8 m: a code of the place on it that each cell sees, ``[1, N, C, H, W]``."""
+    u, v = cell_centres(CELLS, STRIDE)
+    left = moved.ego_T_cam[0, :, 1, 3, None, None]
+    x = (u - 128) / 200 * DEPTH - left  # to the right on the wall, [N, 1, W]
+    y = ((v - 64) / 200 * DEPTH)[:, None].expand(*CELLS)
+    waves = torch.tensor([0.9, 1.7, 2.9, 4.1])[:, None, None]
+    x = x.expand(len(x), *CELLS)[:, None]
+    code = [(waves * x).sin(), (waves * x).cos(), (waves * y).sin().expand(len(x), -1, -1, -1)]
+    return torch.cat(code, dim=1)[None]
+
+
+def view(at: Cameras, past: tuple[View, ...] = ()) -> View:
+    images = torch.zeros(1, at.num_cameras, 3, CELLS[0] * STRIDE, CELLS[1] * STRIDE)
+    return View(images, features(at), at, at, past)
+
+
+def prior() -> TriangulationPrior:
+    made = TriangulationPrior(12, STRIDE, channels=12)
+    with torch.no_grad():
+        made.descriptor.weight.copy_(torch.eye(12)[..., None, None])
+        made.descriptor.bias.zero_()
+    return made
+
+
+def expected_depth(made: TriangulationPrior, given: View) -> torch.Tensor:
+    log = made.log_bins(made(given), BINS, CELLS)  # [1, N, D, H, W]
+    return (functional.softmax(log, 2) * BINS.centres()[:, None, None]).sum(2)
+
+
+def test_a_past_frame_tells_the_depth_of_a_wall():
+    made = prior()
+    found = made(view(cameras(), (view(cameras(sideways=1.0)),)))
+    mean = found.inverse_depth.mean[found.trust > 0.5]
+    assert len(mean) > 200 and (1 / mean.median() - DEPTH).abs() < 0.3
+    log = made.log_bins(found, BINS, CELLS)
+    best = BINS.centres()[log.argmax(2)].flatten()[(found.trust > 0.5).flatten()]
+    assert (best.median() - DEPTH).abs() < 0.6
+
+
+def test_a_neighbouring_camera_tells_it_when_the_vehicle_stands():
+    found = prior()(view(cameras(num=2, apart=0.8)))
+    mean = found.inverse_depth.mean[found.trust > 0.5]
+    assert len(mean) > 100 and (1 / mean.median() - DEPTH).abs() < 0.5
+
+
+def test_it_is_silent_when_the_vehicle_stands():
+    made = prior()
+    found = made(view(cameras(), (view(cameras()),)))
+    assert (found.trust == 0).all()
+    log = made.log_bins(found, BINS, CELLS)
+    assert (log == 0).all()
+
+
+def test_it_says_nothing_without_a_source():
+    made = prior()
+    nothing = made(view(cameras()))
+    assert nothing is None and made.log_bins(nothing, BINS, CELLS) is None
+    assert made.loss(nothing, torch.ones(1, 1, 128, 256), cameras()) == {}
+
+
+def test_a_camera_that_is_out_is_not_looked_at():
+    moved = cameras(sideways=1.0)
+    out = replace(moved, mask=torch.tensor([[False]]))
+    made = prior()
+    assert (made(view(cameras(), (view(out),))).trust == 0).all()
+    own = replace(cameras(), mask=torch.tensor([[False]]))
+    assert (made(view(own, (view(moved),))).trust == 0).all()
+
+
+def test_the_ground_cue_of_the_newest_moment_is_left_out():
+    past = view(cameras(sideways=1.0))
+    given = view(cameras(), (past,))
+    cue = torch.randn(1, 1, 1, *CELLS)
+    with_cue = View(
+        given.images, torch.cat([given.features, cue], 2), given.cameras, given.key, (past,)
+    )
+    made = TriangulationPrior(13, STRIDE, channels=12)
+    torch.testing.assert_close(made(with_cue).inverse_depth.mean, made(given).inverse_depth.mean)
+
+
+def test_its_loss_is_small_where_it_is_right_and_teaches():
+    made = prior()
+    found = made(view(cameras(), (view(cameras(sideways=1.0)),)))
+    right = made.loss(found, torch.full((1, 1, 128, 256), DEPTH), cameras())["point"]
+    wrong = made.loss(found, torch.full((1, 1, 128, 256), 3 * DEPTH), cameras())["point"]
+    assert right < 0.3 * wrong
+    wrong.backward()
+    assert made.descriptor.weight.grad.isfinite().all()
+    assert made.descriptor.weight.grad.abs().max() > 0
