@@ -20,7 +20,7 @@ from bevdepth_plus.triangulation.keypoints import (
     suppress_neighbours,
 )
 from bevdepth_plus.triangulation.network import Views, deltas_network
-from bevdepth_plus.triangulation.parity import (
+from bevdepth_plus.triangulation.parity_checks import (
     Check,
     Checker,
     Record,
@@ -36,6 +36,8 @@ from bevdepth_plus.triangulation.up_projection import DenseASPP, UpProjection, u
 # Of values after up to 70 layers of float32, beside the largest.
 DEEP = 1e-3
 # Of gradients through them: where a value lies within rounding of 0, ReLU passes all or nothing.
+# In supernet/eval one lies 6e-8 of its layer's rms from 0. Our float32 and float64 gradients agree
+# to 1e-6 there; the record differs by 1.3e-2, in the one region of the image which that value sees.
 THROUGH = 3e-2
 Shapes = Mapping[str, Mapping[str, Mapping]]  # part -> official name -> {"shape": ...}
 _PREFIXES = {"state_dict": "super.", "state_dict_tri": "tri.", "state_dict_depth": "depth."}

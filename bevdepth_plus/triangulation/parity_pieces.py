@@ -20,7 +20,7 @@ from bevdepth_plus.triangulation.deltas_compat import (
     soft_argmax,
     unclipped_strips,
 )
-from bevdepth_plus.triangulation.parity import (
+from bevdepth_plus.triangulation.parity_checks import (
     Check,
     Record,
     distances,

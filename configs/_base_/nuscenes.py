@@ -10,8 +10,22 @@ camera_names = (
 )
 data_prefix = dict(pts="samples/LIDAR_TOP", **{name: f"samples/{name}" for name in camera_names})
 
-# The steps have names, so that a config can change one of them; `pack` runs last.
+# The steps have names, so that a config can change one of them. `order` says when each runs; names
+# without a step are optional ones.
+order = [
+    "load_images",
+    "augment_images",
+    "load_flow",
+    "load_points",
+    "depth_labels",
+    "augment_bev",
+    "load_map",
+    "drop_boxes",
+    "drop_cameras",
+    "pack",
+]
 train_pipeline = dict(
+    order=order,
     load_images=dict(type="LoadMultiViewImages"),
     # BEVDepth resizes 1600 pixels wide images by 0.386 to 0.55 for an input of 704 (fit: 0.44).
     augment_images=dict(
@@ -29,6 +43,7 @@ train_pipeline = dict(
     pack=dict(type="PackBEVInputs"),
 )
 test_pipeline = dict(
+    order=order,
     load_images=dict(type="LoadMultiViewImages"),
     augment_images=dict(type="ImageAugmentation", final_dim=image_size, training=False),
     load_points=dict(type="LoadLidarPoints"),
