@@ -70,8 +70,8 @@ def horizon_lines(info: Mapping, sizes: Mapping[str, tuple[int, int]]) -> list[s
 def draw_overlay(info: Mapping, categories: Mapping[str, int], args: argparse.Namespace) -> None:
     root = args.infos.parent
     folders = {name: str(root / args.images.format(camera=name)) for name in info["images"]}
-    scene, truth = scene_of_info(info, categories, folders, str(root / args.points))
-    draw_calibration(scene, truth).save(args.overlays / f"{info['token']}.png")
+    scene, ground_truth = scene_of_info(info, categories, folders, str(root / args.points))
+    draw_calibration(scene, ground_truth).save(args.overlays / f"{info['token']}.png")
 
 
 if __name__ == "__main__":

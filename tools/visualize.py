@@ -27,7 +27,7 @@ from bevdepth_plus.visualization.from_config import (
     depth_maps,
     map_layers,
     predict,
-    scene_and_truth,
+    scene_and_ground_truth,
 )
 from bevdepth_plus.visualization.sample_page import draw_sample
 from bevdepth_plus.writable import require_writable
@@ -96,12 +96,12 @@ def draw(
     title: str,
     grid: BEVGrid,
 ) -> None:
-    scene, truth = scene_and_truth(dataset, index, title)
+    scene, ground_truth = scene_and_ground_truth(dataset, index, title)
     # Somebody's tokens may hold slashes.
     name = re.sub(r"[^\w.+-]", "_", dataset.get_data_info(index)["token"])
-    found, layers, depth = None, None, {}
+    predictions, layers, depth = None, None, {}
     if model is not None:
-        found, sample, network_size = predict(model, dataset, index)
+        predictions, sample, network_size = predict(model, dataset, index)
         layers = map_layers(sample, grid)
         depth = {
             "pred_depths": depth_maps(sample, every=args.all_depths),
@@ -111,8 +111,8 @@ def draw(
     classes = dataset.metainfo["classes"]
     page = draw_sample(
         scene,
-        truth,
-        found,
+        ground_truth,
+        predictions,
         score_threshold=args.score_thr,
         classes=classes,
         far=grid.reach + MARGIN,

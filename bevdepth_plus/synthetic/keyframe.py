@@ -119,13 +119,13 @@ def shoot_keyframe(studio: Studio, index: int, out: Path, depth: bool) -> dict:
     here = scene.ego_pose(t)[0]
     mesh = scene.mesh_at(t, here, RENDERED_RANGE)
     cloud = _lidar(studio, index, t, mesh, out, records)
-    alone = np.zeros(len(scene.objects), np.int64)
-    seen = np.zeros(len(scene.objects), np.int64)
+    unoccluded = np.zeros(len(scene.objects), np.int64)
+    visible = np.zeros(len(scene.objects), np.int64)
     for camera in studio.rig.cameras:
         counts = _camera(studio, camera, index, t, out, depth, records)
-        alone += counts[0]
-        seen += counts[1]
-    _annotate(studio, index, t, cloud, alone, seen, records)
+        unoccluded += counts[0]
+        visible += counts[1]
+    _annotate(studio, index, t, cloud, unoccluded, visible, records)
     return records
 
 
@@ -153,7 +153,7 @@ def _camera(
         steps = np.where(steps < 65536, steps, 0).astype(np.uint16)
         stem = Path(name).with_suffix(".png").name
         _save(out / "depth" / camera.name / stem, ".png", steps, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    return visibility.alone, visibility.seen
+    return visibility.unoccluded, visibility.visible
 
 
 def _lidar(
@@ -223,8 +223,8 @@ def _annotate(
     index: int,
     t: float,
     cloud: np.ndarray,
-    alone: np.ndarray,
-    seen: np.ndarray,
+    unoccluded: np.ndarray,
+    visible: np.ndarray,
     records: dict,
 ) -> None:
     """Adds a record for every near object that a sensor saw."""
@@ -237,9 +237,9 @@ def _annotate(
         length, width, height = item.size
         centre = np.round([x, y, height / 2], 3)
         inside = points_in_box(cloud, centre, item.size, yaw)
-        if inside == 0 and seen[number] == 0:
+        if inside == 0 and visible[number] == 0:
             continue
-        share = seen[number] / alone[number] if alone[number] else 0.0
+        share = visible[number] / unoccluded[number] if unoccluded[number] else 0.0
         level = next(v[0] for v in VISIBILITY if share < v[2])
         attribute = item.attribute(t)
         records["annotations"].append(

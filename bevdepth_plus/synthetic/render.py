@@ -36,14 +36,14 @@ class Visibility:
     Attributes:
         faces: int32 [H * k, W * k], index into the mesh; -1 is ground or sky.
         inverse_depth: float64, same shape, 1 / z; 0 where no face is.
-        alone: int64 [objects], samples each object would cover if nothing hid it.
-        seen: int64 [objects], samples where it is nearest.
+        unoccluded: int64 [objects], samples each object would cover if nothing hid it.
+        visible: int64 [objects], samples where it is nearest.
     """
 
     faces: np.ndarray
     inverse_depth: np.ndarray
-    alone: np.ndarray
-    seen: np.ndarray
+    unoccluded: np.ndarray
+    visible: np.ndarray
 
 
 def find_visible(mesh: Mesh, view: CameraView, objects: int, samples: int = SAMPLES) -> Visibility:
@@ -61,7 +61,7 @@ def find_visible(mesh: Mesh, view: CameraView, objects: int, samples: int = SAMP
     shape = (view.height * samples, view.width * samples)
     faces = np.full(shape, -1, np.int32)
     inverse_depth = np.zeros(shape)
-    alone = np.zeros(objects, np.int64)
+    unoccluded = np.zeros(objects, np.int64)
     _rasterise(
         points,
         mesh.counts,
@@ -72,11 +72,11 @@ def find_visible(mesh: Mesh, view: CameraView, objects: int, samples: int = SAMP
         k[1, 2] * samples,
         faces,
         inverse_depth,
-        alone,
+        unoccluded,
     )
-    seen = np.zeros(objects, np.int64)
-    _count(faces, mesh.owners, seen)
-    return Visibility(faces, inverse_depth, alone, seen)
+    visible = np.zeros(objects, np.int64)
+    _count(faces, mesh.owners, visible)
+    return Visibility(faces, inverse_depth, unoccluded, visible)
 
 
 @compiled
@@ -98,7 +98,7 @@ def _clip_near(polygon, count, out):
 
 
 @compiled
-def _rasterise(points, counts, owners, fx, fy, cx, cy, faces, inverse_depth, alone):
+def _rasterise(points, counts, owners, fx, fy, cx, cy, faces, inverse_depth, unoccluded):
     height, width = faces.shape
     stamp = np.full((height, width), -1, np.int32)
     clipped = np.empty((MAX_VERTICES + 2, 3))
@@ -147,20 +147,20 @@ def _rasterise(points, counts, owners, fx, fy, cx, cy, faces, inverse_depth, alo
                 w = a * (col + 0.5) + b * y + c
                 if owner >= 0 and stamp[row, col] != owner:
                     stamp[row, col] = owner
-                    alone[owner] += 1
+                    unoccluded[owner] += 1
                 if w > inverse_depth[row, col]:
                     inverse_depth[row, col] = w
                     faces[row, col] = f
 
 
 @compiled
-def _count(faces, owners, seen):
+def _count(faces, owners, visible):
     """Adds up the samples of each object."""
     for row in range(faces.shape[0]):
         for col in range(faces.shape[1]):
             face = faces[row, col]
             if face >= 0 and owners[face] >= 0:
-                seen[owners[face]] += 1
+                visible[owners[face]] += 1
 
 
 def exact_depth(mesh: Mesh, view: CameraView) -> np.ndarray:

@@ -41,7 +41,7 @@ def colour_image(
     clouds: np.ndarray,
     light: np.ndarray,
 ) -> np.ndarray:
-    """Colours what was found visible.
+    """Colours what is visible.
 
     Args:
         mesh: faces in world coordinates.

@@ -26,8 +26,8 @@ _HEIGHT_COLOURS = LinearSegmentedColormap.from_list("height", style.LIDAR_COLOUR
 def draw_bev(
     axes: Axes,
     points: np.ndarray,  # [P, 3], ego frame
-    truth: Boxes | None = None,
-    found: Boxes | None = None,
+    ground_truth: Boxes | None = None,
+    predictions: Boxes | None = None,
     *,
     reach: float,
     ring_step: float,
@@ -44,12 +44,12 @@ def draw_bev(
     _draw_rings(axes, reach, ring_step)
     _draw_points(axes, points, reach)
     _draw_own_car(axes)
-    if truth is not None:
-        _draw_boxes(axes, truth, style.TRUTH_COLOUR, filled=False)
-    if found is not None:
-        _draw_boxes(axes, found, style.FOUND_COLOUR, filled=True)
+    if ground_truth is not None:
+        _draw_boxes(axes, ground_truth, style.GROUND_TRUTH_COLOUR, filled=False)
+    if predictions is not None:
+        _draw_boxes(axes, predictions, style.PREDICTION_COLOUR, filled=True)
         if show_scores:
-            _write_scores(axes, found, reach)
+            _write_scores(axes, predictions, reach)
 
 
 def to_page(
@@ -175,7 +175,7 @@ def _write_scores(axes: Axes, boxes: Boxes, reach: float) -> None:
                 x + 0.5 * max(numbers[3:5]) * 0.7,
                 y,
                 f"{score:.2f}".lstrip("0"),
-                color=style.FOUND_COLOUR,
+                color=style.PREDICTION_COLOUR,
                 fontsize=style.LABEL_SIZE - 1,
                 family=style.FONT,
                 va="center",

@@ -12,21 +12,21 @@ from bevdepth_plus.geometry.boxes import transform_boxes
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.camera_view import draw_camera
 from bevdepth_plus.visualization.depth_page import BAR_HEIGHT, depth_scale, draw_bar, draw_points
-from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
+from bevdepth_plus.visualization.layout import Page, camera_rows, row_panels
 from bevdepth_plus.visualization.load import load_scene
 from bevdepth_plus.visualization.scene import Boxes, Scene
 
 
-def draw_calibration(scene: Scene, truth: Boxes) -> Page:
+def draw_calibration(scene: Scene, ground_truth: Boxes) -> Page:
     """All cameras with LiDAR points, coloured by depth, and boxes over them."""
     rows = camera_rows(scene.cameras)
-    places, top = row_places(rows, style.PAGE_WIDTH, top=style.GAP)
+    panels, top = row_panels(rows, style.PAGE_WIDTH, top=style.GAP)
     page = Page(style.PAGE_WIDTH, round(top + BAR_HEIGHT))
     scale = depth_scale()
-    for row, row_of_places in zip(rows, places, strict=True):
-        for camera, place in zip(row, row_of_places, strict=True):
-            axes = page.panel(*place, name=camera.name)
-            draw_camera(axes, camera, truth)
+    for row, row_of_panels in zip(rows, panels, strict=True):
+        for camera, panel in zip(row, row_of_panels, strict=True):
+            axes = page.panel(*panel, name=camera.name)
+            draw_camera(axes, camera, ground_truth)
             draw_points(axes, scene, camera, scale)
     draw_bar(page, top, scale)
     return page

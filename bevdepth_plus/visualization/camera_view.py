@@ -17,7 +17,7 @@ LINE_WIDTH = 1.4  # points
 
 
 def draw_camera(
-    axes: Axes, camera: Camera, truth: Boxes | None = None, found: Boxes | None = None
+    axes: Axes, camera: Camera, ground_truth: Boxes | None = None, predictions: Boxes | None = None
 ) -> None:
     """Fill a panel with the image, ground truth below and predictions above.
 
@@ -26,12 +26,12 @@ def draw_camera(
     show_image(axes, camera)
     labels = _Labels(axes, camera)
     for boxes, colour, width in (
-        (truth, style.TRUTH_COLOUR, LINE_WIDTH * 1.25),
-        (found, style.FOUND_COLOUR, LINE_WIDTH),
+        (ground_truth, style.GROUND_TRUTH_COLOUR, LINE_WIDTH * 1.25),
+        (predictions, style.PREDICTION_COLOUR, LINE_WIDTH),
     ):
         if boxes is None:
             continue
-        on_top = boxes is found or found is None
+        on_top = boxes is predictions or predictions is None
         projected = project_boxes(boxes, camera)
         for box in projected:
             _draw_box(axes, box, colour, width, fill=on_top)
@@ -103,10 +103,10 @@ class _Labels:
         extent = self.character * (len(text), 1)
         corner = np.array([low[0], max(low[1] - extent[1], 0)])
         corner[0] = np.clip(corner[0], 0, max(self.width - extent[0], 0))
-        place = np.stack([corner, corner + extent])
-        if any((place[0] < other[1]).all() and (other[0] < place[1]).all() for other in self.taken):
+        rectangle = np.stack([corner, corner + extent])
+        if any(_overlap(rectangle, other) for other in self.taken):
             return
-        self.taken.append(place)
+        self.taken.append(rectangle)
         self.axes.text(
             *(corner + extent * (0, 0.5)),
             text,
@@ -118,3 +118,8 @@ class _Labels:
             bbox={"facecolor": style.PAGE, "alpha": 0.6, "edgecolor": "none", "pad": 1.5},
             zorder=9,
         )
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two rectangles ``[2, 2]`` (low and high corner) overlap."""
+    return bool((first[0] < second[1]).all() and (second[0] < first[1]).all())

@@ -40,14 +40,14 @@ class MatchedFrames:
 
     Attributes:
         past, key: RGB uint8 ``[H, W, 3]``.
-        there: for each cell of the past image the pixel of the key image, ``[2, h, w]``.
+        key_pixels: for each cell of the past image the pixel of the key image, ``[2, h, w]``.
         reasons: a :class:`Reason` for each, ``[h, w]``.
     """
 
     name: str
     past: np.ndarray
     key: np.ndarray
-    there: np.ndarray
+    key_pixels: np.ndarray
     reasons: np.ndarray
 
 
@@ -59,7 +59,7 @@ def matched_frames(results: Mapping) -> list[MatchedFrames]:
             name,
             past=results["img"][len(names) + index][..., ::-1],
             key=results["img"][index][..., ::-1],
-            there=results["correspondence"][0, index],
+            key_pixels=results["correspondence"][0, index],
             reasons=results["correspondence_reason"][0, index],
         )
         for index, name in enumerate(names)
@@ -110,7 +110,7 @@ def _draw_kept(axes: Axes, camera: MatchedFrames) -> None:
     chosen[step // 2 :: step, step // 2 :: step] = True
     row, column = np.nonzero(chosen & (camera.reasons == Reason.KEPT))
     start = np.stack([column + 0.5, row + 0.5], axis=1) * cell
-    end = camera.there[:, row, column].T
+    end = camera.key_pixels[:, row, column].T
     colour = LEGEND[Reason.KEPT][0]
     segments = np.stack([start, end], axis=1)
     axes.add_collection(LineCollection(segments, colors=style.OUTLINE, linewidths=2.4, alpha=0.5))

@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm
 
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.camera_view import show_image, write_corner
-from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
+from bevdepth_plus.visualization.layout import Page, camera_rows, row_panels
 from bevdepth_plus.visualization.projection import project_points
 from bevdepth_plus.visualization.scene import Camera, Scene
 
@@ -46,13 +46,13 @@ def draw_depth(
     if len(scene.points) or not kinds:
         kinds = ("LiDAR", *kinds)
     stacked = [row for row in rows for _ in kinds]
-    places, top = row_places(stacked, style.PAGE_WIDTH, top=style.GAP)
+    panels, top = row_panels(stacked, style.PAGE_WIDTH, top=style.GAP)
     page = Page(style.PAGE_WIDTH, round(top + BAR_HEIGHT))
     scale = depth_scale()
-    for index, (row, row_of_places) in enumerate(zip(stacked, places, strict=True)):
+    for index, (row, row_of_panels) in enumerate(zip(stacked, panels, strict=True)):
         kind = kinds[index % len(kinds)]
-        for camera, place in zip(row, row_of_places, strict=True):
-            axes = page.panel(*place, name=f"{camera.name} {kind}")
+        for camera, panel in zip(row, row_of_panels, strict=True):
+            axes = page.panel(*panel, name=f"{camera.name} {kind}")
             show_image(axes, camera)
             if kind == "LiDAR":
                 draw_points(axes, scene, camera, scale)

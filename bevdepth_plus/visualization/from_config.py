@@ -79,16 +79,16 @@ def _is_count(wanted: str) -> bool:
     return wanted.isdecimal() and not wanted.startswith("0")
 
 
-def scene_and_truth(dataset: BaseDataset, index: int, title: str) -> tuple[Scene, Boxes]:
+def scene_and_ground_truth(dataset: BaseDataset, index: int, title: str) -> tuple[Scene, Boxes]:
     """The key frame of a sample and its ground truth."""
     info = dataset.get_data_info(index)
     loaders = [t for t in dataset.pipeline.transforms if isinstance(t, LoadLidarPoints)]
     scene = load_scene(info, title, lidar=loaders[0] if loaders else None)
-    truth = {
+    instances = {
         "bboxes_3d": info["ann_info"]["gt_bboxes_3d"],
         "labels_3d": info["ann_info"]["gt_labels_3d"],
     }
-    return scene, boxes_of(truth, tuple(dataset.metainfo["classes"]))
+    return scene, boxes_of(instances, tuple(dataset.metainfo["classes"]))
 
 
 def predict(
@@ -103,8 +103,8 @@ def predict(
     item = dataset[index]
     with torch.no_grad():
         (sample,) = model.test_step(pseudo_collate([item]))
-    found = boxes_of(sample.pred_instances_3d, tuple(dataset.metainfo["classes"]))
-    return found, sample, tuple(item["inputs"]["img"].shape[-2:])
+    predictions = boxes_of(sample.pred_instances_3d, tuple(dataset.metainfo["classes"]))
+    return predictions, sample, tuple(item["inputs"]["img"].shape[-2:])
 
 
 def depth_maps(sample: Det3DDataSample, every: bool = False) -> dict[str, np.ndarray]:

@@ -45,13 +45,13 @@ class Page:
     def panel(self, left: float, top: float, width: float, height: float, name: str) -> Axes:
         """An empty panel without ticks; ``name`` becomes its label."""
         bottom = self.height - top - height
-        place = (
+        rectangle = (
             left / self.width,
             bottom / self.height,
             width / self.width,
             height / self.height,
         )
-        axes = self.figure.add_axes(place, facecolor=style.PANEL, label=name)
+        axes = self.figure.add_axes(rectangle, facecolor=style.PANEL, label=name)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         return axes
@@ -64,25 +64,25 @@ class Page:
         return Path(path)
 
 
-def row_places(
+def row_panels(
     rows: Sequence[Sequence[Camera]], width: int, top: int
 ) -> tuple[list[list[tuple[float, float, float, float]]], float]:
-    """Panel places (left, top, width, height) of rows of cameras, and where the last row ends.
+    """Panels (left, top, width, height) of rows of cameras, and where the last row ends.
 
     All panels are equally wide; short rows stand in the middle.
     """
     columns = max(MIN_COLUMNS, *(len(row) for row in rows))
     panel_width = (width - (columns + 1) * style.GAP) / columns
-    places = []
+    panels = []
     for row in rows:
         height = round(panel_width * max(camera.size[0] / camera.size[1] for camera in row))
         used = len(row) * panel_width + (len(row) - 1) * style.GAP
         left = (width - used) / 2
-        places.append(
+        panels.append(
             [
                 (left + i * (panel_width + style.GAP), top, panel_width, height)
                 for i in range(len(row))
             ]
         )
         top += height + style.GAP
-    return places, top
+    return panels, top

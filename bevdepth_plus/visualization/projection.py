@@ -29,7 +29,7 @@ class ProjectedBox:
     """One box in one image.
 
     Attributes:
-        index: its place among the boxes given.
+        index: which of the boxes given it is.
         segments: visible parts of its edges, pixels, ``[E, 2, 2]`` (segment, end, (u, v)).
         front: the front face's corners, pixels, ``[4, 2]``, or None if some lie behind the camera.
         depth: of its centre along the optical axis, metres.

@@ -13,7 +13,7 @@ from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.bev_view import draw_bev
 from bevdepth_plus.visualization.camera_view import draw_camera, write_corner
-from bevdepth_plus.visualization.layout import Page, camera_rows, row_places
+from bevdepth_plus.visualization.layout import Page, camera_rows, row_panels
 from bevdepth_plus.visualization.scene import Boxes, MapLayers, Scene, hit_by_points
 
 FAR, NEAR = 54.0, 25.0  # metres shown to each side by the two views from above
@@ -23,8 +23,8 @@ ROW = 0.047  # height of a line of the caption, if they all fit
 
 def draw_sample(
     scene: Scene,
-    truth: Boxes | None = None,
-    found: Boxes | None = None,
+    ground_truth: Boxes | None = None,
+    predictions: Boxes | None = None,
     *,
     score_threshold: float = 0.3,
     classes: Sequence[str] = CLASSES,
@@ -36,35 +36,35 @@ def draw_sample(
 
     Args:
         scene: images and points.
-        truth: ground truth, or None.
-        found: predictions with scores, or None; those below ``score_threshold`` are left out.
+        ground_truth: ground truth, or None.
+        predictions: with scores, or None; those below ``score_threshold`` are left out.
         classes: order of the counts in the caption.
         hide_unseen: leave out ground truth without a LiDAR point, which the scores ignore, too.
         far: metres shown to each side by the wider view from above.
         layers: of the map, drawn under the views from above.
     """
-    if truth is not None and hide_unseen and len(scene.points):
-        truth = truth.select(hit_by_points(truth, scene.points))
-    if found is not None:
-        found = found.select(found.scores >= score_threshold)
+    if ground_truth is not None and hide_unseen and len(scene.points):
+        ground_truth = ground_truth.select(hit_by_points(ground_truth, scene.points))
+    if predictions is not None:
+        predictions = predictions.select(predictions.scores >= score_threshold)
     rows = camera_rows(scene.cameras)
-    places, top = row_places(rows, style.PAGE_WIDTH, top=style.GAP)
+    panels, top = row_panels(rows, style.PAGE_WIDTH, top=style.GAP)
     side = (style.PAGE_WIDTH - 4 * style.GAP) / 3
     page = Page(style.PAGE_WIDTH, round(top + side + style.GAP))
-    for row, row_of_places in zip(rows, places, strict=True):
-        for camera, place in zip(row, row_of_places, strict=True):
-            draw_camera(page.panel(*place, name=camera.name), camera, truth, found)
+    for row, row_of_panels in zip(rows, panels, strict=True):
+        for camera, panel in zip(row, row_of_panels, strict=True):
+            draw_camera(page.panel(*panel, name=camera.name), camera, ground_truth, predictions)
 
     lefts = [style.GAP + i * (side + style.GAP) for i in range(3)]
     caption = page.panel(lefts[0], top, side, side, name="caption")
-    _write_caption(caption, scene, truth, found, score_threshold, classes, layers)
+    _write_caption(caption, scene, ground_truth, predictions, score_threshold, classes, layers)
     for left, reach, name in ((lefts[1], far, "bev"), (lefts[2], NEAR, "bev near")):
         axes = page.panel(left, top, side, side, name=name)
         draw_bev(
             axes,
             scene.points,
-            truth,
-            found,
+            ground_truth,
+            predictions,
             reach=reach,
             ring_step=next(step for top, step in RING_STEPS if reach <= top),
             show_scores=reach <= 30,
@@ -77,8 +77,8 @@ def draw_sample(
 def _write_caption(
     axes: Axes,
     scene: Scene,
-    truth: Boxes | None,
-    found: Boxes | None,
+    ground_truth: Boxes | None,
+    predictions: Boxes | None,
     score_threshold: float,
     classes: Sequence[str],
     layers: MapLayers | None = None,
@@ -90,14 +90,14 @@ def _write_caption(
         y += 0.05
     y += 0.03
     columns = []
-    if truth is not None:
-        _swatch(axes, y, style.TRUTH_COLOUR, "ground truth", filled=False)
-        columns.append((0.62, style.TRUTH_COLOUR, truth))
+    if ground_truth is not None:
+        _swatch(axes, y, style.GROUND_TRUTH_COLOUR, "ground truth", filled=False)
+        columns.append((0.62, style.GROUND_TRUTH_COLOUR, ground_truth))
         y += 0.055
-    if found is not None:
+    if predictions is not None:
         text = f"predictions, score {score_threshold:g} and above"
-        _swatch(axes, y, style.FOUND_COLOUR, text, filled=True)
-        columns.append((0.76, style.FOUND_COLOUR, found))
+        _swatch(axes, y, style.PREDICTION_COLOUR, text, filled=True)
+        columns.append((0.76, style.PREDICTION_COLOUR, predictions))
         y += 0.055
     for name, colour in zip(layers.names if layers else (), cycle(style.MAP_COLOURS), strict=False):
         _swatch(axes, y, colour, f"map: {name.replace('_', ' ')}", filled=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 # Sky blue and orange stay apart for every common kind of colour blindness (Okabe and Ito, 2008),
 # brightened for a dark ground.
-TRUTH_COLOUR = "#4CC3FF"
-FOUND_COLOUR = "#FF9F1C"
+GROUND_TRUTH_COLOUR = "#4CC3FF"
+PREDICTION_COLOUR = "#FF9F1C"
 
 PAGE = "#0F1318"
 PANEL = "#171C23"

@@ -20,8 +20,8 @@ order = [
     "depth_labels",
     "augment_bev",
     "load_map",
+    "drop_cameras",  # before drop_boxes: boxes of a lost camera are uncovered
     "drop_boxes",
-    "drop_cameras",
     "pack",
 ]
 train_pipeline = dict(

@@ -15,7 +15,7 @@ from bevdepth_plus.visualization.from_config import (
     build_dataset,
     build_model,
     predict,
-    scene_and_truth,
+    scene_and_ground_truth,
 )
 from bevdepth_plus.visualization.layout import Page
 from bevdepth_plus.visualization.scene import hit_by_points
@@ -42,15 +42,17 @@ def draw(
     for column, (name, (config, checkpoint)) in enumerate(detectors.items()):
         dataset = build_dataset(config, "test")
         index = min(sample, len(dataset) - 1)
-        scene, truth = scene_and_truth(dataset, index, "")
-        truth = truth.select(hit_by_points(truth, scene.points))
+        scene, ground_truth = scene_and_ground_truth(dataset, index, "")
+        ground_truth = ground_truth.select(hit_by_points(ground_truth, scene.points))
         model = build_model(config, str(checkpoint), torch.device("cpu"))
         detections, _, _ = predict(model, dataset, index)
         left = style.GAP + column * (_SIDE + style.GAP)
         axes = page.panel(left, style.GAP, _SIDE, _SIDE, name)
-        near = [abs(boxes.numbers[:, :2]).max(axis=1) < reach for boxes in (truth, detections)]
+        near = [
+            abs(boxes.numbers[:, :2]).max(axis=1) < reach for boxes in (ground_truth, detections)
+        ]
         near[1] &= detections.scores > _SCORE
-        shown = truth.select(near[0]), detections.select(near[1])
+        shown = ground_truth.select(near[0]), detections.select(near[1])
         draw_bev(axes, scene.points, *shown, reach=reach, ring_step=10)
         write_corner(axes, name)
     page.save(path)

@@ -47,3 +47,8 @@ def test_a_config_that_mmengine_wrote_runs_the_same_steps(path, tmp_path):
         while "dataset" in before:
             before, after = before.dataset, after.dataset
         assert steps(before.pipeline) == steps(after.pipeline)
+
+
+def test_boxes_that_only_a_lost_camera_saw_can_be_dropped():
+    order = Config.fromfile(CONFIGS / "_base_" / "nuscenes.py").order
+    assert order.index("drop_cameras") < order.index("drop_boxes")

@@ -34,19 +34,19 @@ def _wall(x: float, half: float = 1.0, owner: int = 0) -> Mesh:
 
 
 def test_a_wall_covers_exactly_the_pixels_whose_centres_it_hides() -> None:
-    visible = find_visible(_wall(10.0), VIEW, objects=1, samples=1)
+    visibility = find_visible(_wall(10.0), VIEW, objects=1, samples=1)
     expected = np.zeros((80, 100), bool)
     expected[30:50, 40:60] = True  # 2 m at 10 m and 100 px is 20 px
-    np.testing.assert_array_equal(visible.faces == 0, expected)
-    np.testing.assert_allclose(visible.inverse_depth[expected], 0.1)
+    np.testing.assert_array_equal(visibility.faces == 0, expected)
+    np.testing.assert_allclose(visibility.inverse_depth[expected], 0.1)
 
 
 def test_the_nearer_wall_hides_the_farther_one_in_either_order() -> None:
     for order in (1, -1):
         walls = [_wall(10.0, 1.0, 0), _wall(20.0, 4.0, 1)][::order]
-        visible = find_visible(merged(walls), VIEW, objects=2)
-        assert visible.alone.tolist() == [4 * 400, 4 * 1600]
-        assert visible.seen.tolist() == [4 * 400, 4 * 1200]
+        visibility = find_visible(merged(walls), VIEW, objects=2)
+        assert visibility.unoccluded.tolist() == [4 * 400, 4 * 1600]
+        assert visibility.visible.tolist() == [4 * 400, 4 * 1200]
 
 
 def test_depth_is_measured_along_the_optical_axis() -> None:
@@ -74,8 +74,8 @@ def test_pixels_of_an_object_lie_inside_its_projected_box() -> None:
     checked = 0
     for camera in nuscenes_rig((400, 225)).cameras:
         view = CameraView(camera.intrinsics, 400, 225, pose @ camera.ego_T_cam)
-        visible = find_visible(mesh, view, len(scene.objects), samples=1)
-        owners = np.append(mesh.owners, -1)[visible.faces]
+        visibility = find_visible(mesh, view, len(scene.objects), samples=1)
+        owners = np.append(mesh.owners, -1)[visibility.faces]
         for number in np.unique(owners[owners >= 0]):
             item = scene.objects[number]
             x, y, yaw = item.pose(scene.road, 0.5)

@@ -21,8 +21,8 @@ def camera(name: str = "CAM_FRONT", **changes) -> MatchedFrames:
     reasons = np.full(u.shape, Reason.KEPT, dtype=np.uint8)
     reasons[:, :10] = Reason.FAR
     grey = np.full((HEIGHT, WIDTH, 3), 90, dtype=np.uint8)
-    there = np.stack([u + 12, v - 4])
-    parts = dict(name=name, past=grey, key=grey, there=there, reasons=reasons)
+    key_pixels = np.stack([u + 12, v - 4])
+    parts = dict(name=name, past=grey, key=grey, key_pixels=key_pixels, reasons=reasons)
     return MatchedFrames(**{**parts, **changes})
 
 
@@ -83,5 +83,5 @@ def test_frames_come_from_what_the_transform_gives():
     second = matched_frames(results)[1]
     assert second.name == "B"
     assert second.key[0, 0].tolist() == [3, 2, 1] and second.past[0, 0].tolist() == [9, 6, 3]
-    assert second.there.tolist() == [[[4.0, 5.0]], [[6.0, 7.0]]]
+    assert second.key_pixels.tolist() == [[[4.0, 5.0]], [[6.0, 7.0]]]
     assert second.reasons.tolist() == [[2, 3]]

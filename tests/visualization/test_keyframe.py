@@ -27,7 +27,7 @@ def info_file(shared_dir) -> Path:
 @pytest.fixture(scope="module")
 def keyframe(info_file) -> tuple[Scene, Boxes]:
     from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
-    from bevdepth_plus.visualization.from_config import scene_and_truth
+    from bevdepth_plus.visualization.from_config import scene_and_ground_truth
 
     dataset = NuScenesBEVDataset(
         ann_file=info_file.name,
@@ -35,22 +35,22 @@ def keyframe(info_file) -> tuple[Scene, Boxes]:
         data_prefix={"pts": "", "img": ""},
         test_mode=True,
     )
-    return scene_and_truth(dataset, 0, "key frame")
+    return scene_and_ground_truth(dataset, 0, "key frame")
 
 
 def test_projected_boxes_lie_in_the_image_rectangles_of_mmdet3d(keyframe, info_file):
-    scene, truth = keyframe
+    scene, ground_truth = keyframe
     recorded = pickle.loads(info_file.read_bytes())["data_list"][0]["cam_instances"]
     compared = 0
     for camera in scene.cameras:
-        shown = [box for box in project_boxes(truth, camera) if box.front is not None]
+        shown = [box for box in project_boxes(ground_truth, camera) if box.front is not None]
         rectangles = np.array(
             [[*b.segments.min(axis=(0, 1)), *b.segments.max(axis=(0, 1))] for b in shown]
         )
         for instance in recorded[camera.name]:
             if instance["depth"] < 5:
                 continue  # cut by the image's rim in another way than there
-            names = [truth.names[box.index] for box in shown]
+            names = [ground_truth.names[box.index] for box in shown]
             same = np.array([name == CLASSES[instance["bbox_label_3d"]] for name in names])
             distance = np.abs(rectangles - instance["bbox"]).max(axis=1)
             # There the box stands upright in the world, here in the car, which leans 0.02 rad.
@@ -62,8 +62,8 @@ def test_projected_boxes_lie_in_the_image_rectangles_of_mmdet3d(keyframe, info_f
 
 
 def test_most_boxes_hold_lidar_points(keyframe):
-    scene, truth = keyframe
-    assert hit_by_points(truth, scene.points).sum() >= 60
+    scene, ground_truth = keyframe
+    assert hit_by_points(ground_truth, scene.points).sum() >= 60
 
 
 def test_the_tool_draws_the_key_frame(shared_dir, info_file, tmp_path):

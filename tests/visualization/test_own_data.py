@@ -42,12 +42,12 @@ def texts(page, panel: str) -> list[str]:
 def test_without_a_sweep_all_boxes_are_drawn_and_the_caption_says_so(info, content, synthetic_root):
     _, hit = scene_of(info, content, synthetic_root)
     del info["lidar_points"]["lidar_path"]
-    scene, truth = scene_of(info, content, synthetic_root)
+    scene, ground_truth = scene_of(info, content, synthetic_root)
     assert scene.points.shape == (0, 3)
-    assert len(truth) == len(hit) > 0
-    page = draw_sample(scene, truth)
+    assert len(ground_truth) == len(hit) > 0
+    page = draw_sample(scene, ground_truth)
     assert "no LiDAR sweep: all ground truth is drawn" in texts(page, "caption")
-    shown = draw_calibration(scene, truth)
+    shown = draw_calibration(scene, ground_truth)
     points = [c for axes in shown.figure.axes for c in axes.collections]
     assert all(len(c.get_offsets()) == 0 for c in points if isinstance(c, PathCollection))
 
@@ -75,16 +75,16 @@ def test_boxes_with_an_unknown_number_of_points_are_drawn(info, content, synthet
 
 
 def test_the_caption_counts_classes_that_it_was_not_told(make):
-    truth = make.boxes([9, 0, 0, 4, 2, 2, 0], [9, 9, 0, 4, 2, 2, 0], names=("tram", "car"))
-    page = draw_sample(make.scene([0.0]), truth, hide_unseen=False)
+    ground_truth = make.boxes([9, 0, 0, 4, 2, 2, 0], [9, 9, 0, 4, 2, 2, 0], names=("tram", "car"))
+    page = draw_sample(make.scene([0.0]), ground_truth, hide_unseen=False)
     names = [text for text in texts(page, "caption") if text in ("tram", "car")]
     assert names == ["car", "tram"]
 
 
 def test_thirty_classes_fit_into_the_caption(make):
     names = tuple(f"class {i}" for i in range(30))
-    truth = make.boxes(*[[9, i, 0, 4, 2, 2, 0] for i in range(30)], names=names)
-    page = draw_sample(make.scene([0.0]), truth, hide_unseen=False)
+    ground_truth = make.boxes(*[[9, i, 0, 4, 2, 2, 0] for i in range(30)], names=names)
+    page = draw_sample(make.scene([0.0]), ground_truth, hide_unseen=False)
     (caption,) = [axes for axes in page.figure.axes if axes.get_label() == "caption"]
     rows = [text.get_position()[1] for text in caption.texts if text.get_text() in names]
     assert len(rows) == 30 and max(rows) < 1.0

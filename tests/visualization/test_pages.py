@@ -36,15 +36,15 @@ def is_colour(image: np.ndarray, colour: str) -> np.ndarray:
 
 def test_a_box_is_drawn_at_its_pixels_in_its_colour(make):
     page = Page(400, 200)
-    truth, found = make.boxes([10, 0, 0, 2, 2, 2, 0]), make.boxes([10, 4, 0, 2, 2, 2, 0])
-    draw_camera(page.panel(0, 0, 400, 200, "camera"), make.camera(), truth, found)
+    ground_truth, predictions = (make.boxes([10, y, 0, 2, 2, 2, 0]) for y in (0, 4))
+    draw_camera(page.panel(0, 0, 400, 200, "camera"), make.camera(), ground_truth, predictions)
     image = rendered(page)
     # The near face's left edge runs at u = 200 - 200/9, rows 78 to 122.
-    assert is_colour(image, style.TRUTH_COLOUR)[90:110, 175:181].any(axis=1).all()
-    assert not is_colour(image, style.TRUTH_COLOUR)[:, :170].any()
+    assert is_colour(image, style.GROUND_TRUTH_COLOUR)[90:110, 175:181].any(axis=1).all()
+    assert not is_colour(image, style.GROUND_TRUTH_COLOUR)[:, :170].any()
     # 4 m to the left at 9 m distance: 89 px to the left.
-    assert is_colour(image, style.FOUND_COLOUR)[90:110, 86:92].any(axis=1).all()
-    assert not is_colour(image, style.FOUND_COLOUR)[:, 200:].any()
+    assert is_colour(image, style.PREDICTION_COLOUR)[90:110, 86:92].any(axis=1).all()
+    assert not is_colour(image, style.PREDICTION_COLOUR)[:, 200:].any()
 
 
 def test_a_box_behind_the_camera_leaves_no_line(make):
@@ -57,10 +57,10 @@ def test_a_box_behind_the_camera_leaves_no_line(make):
 
 def test_from_above_ahead_is_up_and_left_is_left(make):
     page = Page(200, 200)
-    truth = make.boxes([30, 20, 0, 4, 2, 2, 0])
+    ground_truth = make.boxes([30, 20, 0, 4, 2, 2, 0])
     axes = page.panel(0, 0, 200, 200, "bev")
-    draw_bev(axes, np.zeros((0, 3)), truth, reach=50, ring_step=20)
-    rows, columns = np.nonzero(is_colour(rendered(page), style.TRUTH_COLOUR))
+    draw_bev(axes, np.zeros((0, 3)), ground_truth, reach=50, ring_step=20)
+    rows, columns = np.nonzero(is_colour(rendered(page), style.GROUND_TRUTH_COLOUR))
     # 2 px a metre: 30 m ahead is row 40, 20 m to the left is column 60.
     assert abs(rows.mean() - 40) < 3 and abs(columns.mean() - 60) < 3
 
@@ -70,7 +70,7 @@ def test_from_above_the_heading_line_ends_at_the_front(make):
     axes = page.panel(0, 0, 400, 400, "bev")
     facing_left = make.boxes([0, 10, 0, 8, 4, 2, np.pi / 2])
     draw_bev(axes, np.zeros((0, 3)), facing_left, reach=20, ring_step=50)
-    drawn = is_colour(rendered(page), style.TRUTH_COLOUR)
+    drawn = is_colour(rendered(page), style.GROUND_TRUTH_COLOUR)
     # The centre lies at column 100, the front at 60, the rear at 140 (10 px a metre).
     assert drawn[198:203, 70:95].any(axis=0).all()
     assert not drawn[198:203, 105:135].any()
@@ -83,7 +83,7 @@ def test_from_above_an_arrow_ends_where_the_box_will_be_in_a_second(make):
     parked, unknown = [0, -10, 0, 4, 2, 2, 0, 0, 0.1], [9, -10, 0, 4, 2, 2, 0, np.nan, np.nan]
     boxes = make.boxes(to_the_left, parked, unknown)
     draw_bev(axes, np.zeros((0, 3)), boxes, reach=20, ring_step=50)
-    drawn = is_colour(rendered(page), style.TRUTH_COLOUR)
+    drawn = is_colour(rendered(page), style.GROUND_TRUTH_COLOUR)
     # The box lies at column 400, its end at 200 (20 px a metre).
     assert drawn[398:403, 206:370].any(axis=0).all()
     assert not drawn[:, :196].any()
@@ -139,8 +139,8 @@ def test_two_runs_write_the_same_bytes(make, tmp_path):
 
 def test_predictions_below_the_threshold_are_left_out(make):
     scene = make.scene([0])
-    found = make.boxes([10, 2, 0, 2, 2, 2, 0], [10, -2, 0, 2, 2, 2, 0], scores=[0.2, 0.8])
-    texts = all_texts(draw_sample(scene, None, found, score_threshold=0.5))
+    predictions = make.boxes([10, 2, 0, 2, 2, 2, 0], [10, -2, 0, 2, 2, 2, 0], scores=[0.2, 0.8])
+    texts = all_texts(draw_sample(scene, None, predictions, score_threshold=0.5))
     assert "car 0.80" in texts and "car 0.20" not in texts
 
 
@@ -165,12 +165,12 @@ def test_depth_panels_stand_below_each_other_for_comparison(make, tmp_path):
     scene = make.scene([0, 180])
     depths = {"bin": np.full((2, 4, 8), 20.0), "metric": np.full((2, 4, 8), 21.0)}
     page = draw_depth(scene, depths, np.stack([np.eye(3)] * 2), (200, 400))
-    place = {axes.get_label(): axes.get_position() for axes in page.figure.axes}
+    position_of = {axes.get_label(): axes.get_position() for axes in page.figure.axes}
     for camera in ("CAM_0", "CAM_1"):
-        panels = [place[f"{camera} {kind}"] for kind in ("LiDAR", "bin", "metric")]
+        panels = [position_of[f"{camera} {kind}"] for kind in ("LiDAR", "bin", "metric")]
         for upper, lower in pairwise(panels):
             assert upper.x0 == lower.x0 and upper.y0 >= lower.y1
-    assert "scale" in place
+    assert "scale" in position_of
     assert page.save(tmp_path / "depth.png").is_file()
 
 

@@ -101,7 +101,8 @@ class MotionCenterHead(BEVCenterHead):
         if x.shape[1] != self.num_frames * self.in_channels:
             raise ValueError(
                 f"the head needs {self.num_frames} maps of {self.in_channels} channels, newest "
-                f"first, got {x.shape[1]} channels; set fuse_encoded and num_frames"
+                f"first, got {x.shape[1]} channels; set fuse_encoded=True and "
+                "num_frames of model.temporal"
             )
         key, *past = x.split(self.in_channels, dim=1)
         with torch.no_grad():  # as for the rest of the past
