@@ -49,10 +49,11 @@ def info_nce(
     columns = similarity.mT.masked_fill(~usable1[:, None], -torch.inf)
     answer = torch.arange(valid.shape[1], device=valid.device).expand_as(valid)
     answer = torch.where(valid, answer, -100)  # cross_entropy leaves these out
-    return sum(
+    by_row, by_column = (
         cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="none").view(valid.shape)
         for logits in (rows, columns)
     )
+    return by_row + by_column
 
 
 def descriptor_matching_loss(

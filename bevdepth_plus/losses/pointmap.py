@@ -8,6 +8,7 @@ prediction and target are divided each by their own mean distance; items known i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -67,12 +68,12 @@ def pointmap_errors(
     _check(predicted, target, valid)
     if compress not in (None, "both", "target"):
         raise ValueError(f"compress must be None, 'both' or 'target', got {compress!r}")
-    valid = tuple(
+    valid = _pair(
         mask.bool() & (_distance(points) <= max_distance) & points.isfinite().all(-1)
         for points, mask in zip(target, valid, strict=True)
     )
     predicted, target = (
-        tuple(
+        _pair(
             torch.where(mask[..., None], points.float(), 0)
             for points, mask in zip(pair, valid, strict=True)
         )
@@ -88,19 +89,20 @@ def pointmap_errors(
     if compress == "both":
         predicted, target = _compressed(predicted), _compressed(target)
 
-    errors = tuple(_distance(p - t) for p, t in zip(predicted, target, strict=True))
+    errors = _pair(_distance(p - t) for p, t in zip(predicted, target, strict=True))
     if sky is not None:
-        only_sky = tuple(s.bool() & ~mask for s, mask in zip(sky, valid, strict=True))
-        errors = tuple(
+        only_sky = _pair(s.bool() & ~mask for s, mask in zip(sky, valid, strict=True))
+        errors = _pair(
             torch.where(s, sky_error, error) for s, error in zip(only_sky, errors, strict=True)
         )
-        valid = tuple(s | mask for s, mask in zip(only_sky, valid, strict=True))
+        valid = _pair(s | mask for s, mask in zip(only_sky, valid, strict=True))
     return PointmapErrors(errors, valid)
 
 
 def pointmap_loss(errors: PointmapErrors) -> Tensor:
     """Mean error of view 1 plus that of view 2; 0 with a gradient of 0 where no pixel counts."""
-    return sum(masked_mean(*view) for view in zip(errors.errors, errors.counted, strict=True))
+    first, second = (masked_mean(*view) for view in zip(errors.errors, errors.counted, strict=True))
+    return first + second
 
 
 def confident_pointmap_loss(
@@ -112,7 +114,7 @@ def confident_pointmap_loss(
 
     Mean of view 1 plus that of view 2; 0 with a gradient of 0 where no pixel counts.
     """
-    total = 0
+    total = errors.errors[0].new_zeros(())
     for error, stated, counted in zip(errors.errors, confidence, errors.counted, strict=True):
         if stated.shape != error.shape:
             raise ValueError(f"confidence must be {tuple(error.shape)}, got {tuple(stated.shape)}")
@@ -181,8 +183,13 @@ def _metric_items(metric: Tensor | None, target: Pair, max_distance: float) -> T
     return metric.bool() & (farthest < max_distance)
 
 
+def _pair(parts: Iterable[Tensor]) -> Pair:
+    first, second = parts
+    return first, second
+
+
 def _divided(points: Pair, scale: Tensor) -> Pair:
-    return tuple(part / scale[:, None, None, None] for part in points)
+    return _pair(part / scale[:, None, None, None] for part in points)
 
 
 def _compressed(points: Pair) -> Pair:
@@ -192,7 +199,7 @@ def _compressed(points: Pair) -> Pair:
         distance = _distance(part)[..., None]
         return part * (distance.log1p() / distance.clamp(min=1e-8))
 
-    return tuple(one(part) for part in points)
+    return _pair(one(part) for part in points)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:  # [B, P] -> [B]
