@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.engine.launch import load_config, load_weights_from, run_tool
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.models.test_time_flips import every_flip
+from bevdepth_plus.models.flip_average import every_flip
 from bevdepth_plus.writable import require_writable
 
 

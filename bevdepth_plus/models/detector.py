@@ -14,14 +14,13 @@ from mmdet3d.structures import Det3DDataSample
 from mmengine.model import ModuleDict
 from torch import Tensor
 
-from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import CameraRig, Cameras
-from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.models.depth.estimator import Perception
 from bevdepth_plus.models.depth.prior import View
+from bevdepth_plus.models.flip_average import FlipAverage
 from bevdepth_plus.models.frozen import freeze
 from bevdepth_plus.models.heads.head import BEVHead
-from bevdepth_plus.models.test_time_flips import FlipAverage
+from bevdepth_plus.models.inputs import images_and_rig
 
 
 @MODELS.register_module()
@@ -123,26 +122,15 @@ class BEVDepth(Base3DDetector):
     def predict(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
     ) -> list[Det3DDataSample]:
-        """The heads' predictions (``pred_instances_3d``) and metric depth (``pred_depths``).
-
-        ``pred_depths`` is a dict of ``[N, H, W]`` in metres on the feature cells: ``bin``, each
-        prior's, and ``fused``. ``depth_confidence`` holds, by prior, the probability that its depth
-        is right within 25 %. With depth labels in the inputs, ``gt_depth`` is the nearest of each
-        cell.
+        """The heads' predictions (``pred_instances_3d``) and depth (``pred_depths``), written into
+        the samples: see ``add_predictions`` of the heads and of the :class:`DepthEstimator`.
         """
         images, rig = self._inputs(batch_inputs_dict, batch_data_samples)
         bev, moments = self.forward_bev(images, rig)
         outputs = self.flip_average(self._outputs(bev), self.heads, self._run, images, rig)
         for name, head in self.heads.items():
             head.add_predictions(outputs[name], batch_data_samples)
-        maps, confidences = self.depth.maps(moments[0]), self.depth.confidences(moments[0])
-        for index, sample in enumerate(batch_data_samples):
-            sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
-            sample.depth_confidence = {name: value[index] for name, value in confidences.items()}
-        if "depth" in batch_inputs_dict:
-            labels = nearest_depth(batch_inputs_dict["depth"], self.image_encoder.stride)
-            for sample, label in zip(batch_data_samples, labels, strict=True):
-                sample.gt_depth = label
+        self.depth.add_predictions(moments[0], batch_inputs_dict, batch_data_samples)
         return batch_data_samples
 
     def train(self, mode: bool = True) -> BEVDepth:
@@ -179,18 +167,4 @@ class BEVDepth(Base3DDetector):
     def _inputs(
         self, inputs: Mapping[str, Tensor], samples: Sequence[Det3DDataSample]
     ) -> tuple[Tensor, CameraRig]:
-        """Images ``[B, S, N, 3, H, W]`` and the rig, on one device."""
-        images = inputs["img"]  # [B, S * N, 3, H, W]
-        rig = CameraRig.from_metainfo([sample.metainfo for sample in samples], images.device)
-        if images.shape[-2:] != self.image_size:
-            raise DataError(
-                f"images are {tuple(images.shape[-2:])}, the model's image_size is "
-                f"{self.image_size}; ImageAugmentation.final_dim must be the same"
-            )
-        if rig.num_moments < self.temporal.num_frames:
-            raise DataError(
-                f"samples hold {rig.num_moments} frames, the model uses "
-                f"{self.temporal.num_frames} (model.temporal.num_frames); set the dataset's "
-                "num_frames to as many"
-            )
-        return images.unflatten(1, (rig.num_moments, rig.num_cameras)), rig
+        return images_and_rig(inputs, samples, self.image_size, self.temporal.num_frames)

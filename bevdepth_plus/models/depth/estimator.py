@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -170,6 +171,27 @@ class DepthEstimator(BaseModule):
         if self.focal_branch is not None and key.focal is not None:
             losses["loss_focal"] = self.focal_branch.loss(key.focal, key.cameras)
         return losses
+
+    def add_predictions(
+        self,
+        perception: Perception,
+        inputs: Mapping[str, Tensor],
+        samples: Sequence[Det3DDataSample],
+    ) -> None:
+        """Write the key frame's depth into the samples.
+
+        ``pred_depths``: dict of ``[N, H, W]`` in metres on the feature cells, see :meth:`maps`.
+        ``depth_confidence``: by prior, the probability that its depth is right within 25 %.
+        ``gt_depth``: the nearest label of each cell, where the inputs have labels.
+        """
+        maps, confidences = self.maps(perception), self.confidences(perception)
+        for index, sample in enumerate(samples):
+            sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
+            sample.depth_confidence = {name: value[index] for name, value in confidences.items()}
+        if "depth" in inputs:
+            labels = nearest_depth(inputs["depth"], self.stride)
+            for sample, label in zip(samples, labels, strict=True):
+                sample.gt_depth = label
 
     def maps(self, perception: Perception) -> dict[str, Tensor]:
         """Depth on the feature cells, metres, ``[B, N, H, W]`` each: ``bin``, priors, ``fused``."""

@@ -12,13 +12,13 @@ from mmengine.structures import InstanceData
 from bevdepth_plus.geometry.boxes import transform_boxes
 from bevdepth_plus.geometry.cameras import CameraRig
 from bevdepth_plus.models.bev.view_transform import LiftSplat
-from bevdepth_plus.models.heads.center_maps import undo_mirror
-from bevdepth_plus.models.test_time_flips import (
+from bevdepth_plus.models.flip_average import (
     FlipAverage,
     every_flip,
     mirror_bev,
     mirror_images,
 )
+from bevdepth_plus.models.heads.center_maps import undo_mirror
 
 GRID = dict(x=(-51.2, 51.2, 3.2), y=(-51.2, 51.2, 3.2), z=(-5.0, 3.0, 8.0))
 AHEAD_ONLY = {**GRID, "x": (0.0, 102.4, 3.2)}
