@@ -38,6 +38,7 @@ train_dataloader = dict(
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         data_root=data_root,
+        unknown_velocity="zero",  # as in all published numbers of the synthetic scenes
         # A short training on simple scenes learns faster without rotations, mirrors and strong
         # rescaling.
         pipeline=dict(
