@@ -16,6 +16,7 @@ from bevdepth_plus.evaluation.nuscenes_format import boxes_from_results
 HERE = Path(__file__).resolve().parent
 
 
+@pytest.mark.slow
 def test_two_ranks_score_as_one_process_and_both_know_the_scores(tiny_dataset, tmp_path):
     infos = tiny_dataset.infos[:7]  # odd: the ranks' shares are made equal by a repeated sample
     predictions = predictions_from_ground_truth(infos)

@@ -67,6 +67,7 @@ def velocity_model(name: str, start: Path | None = None):
     return MODELS.build({**model, "type": "VelocityFromSharedMaps", "start": start and str(start)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_shared_maps_give_the_velocities_that_their_images_give(detector, dataset, tmp_path, jobs):
@@ -135,6 +136,7 @@ def test_weights_of_another_detector_are_refused(detector):
         load_one_frame_detector(model, {k: v for k, v in detector.items() if "depth_net" not in k})
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_panel_for_each_detector(detector, dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     torch.save(dict(state_dict=detector), weights)

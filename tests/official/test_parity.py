@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_parity.py"
@@ -16,6 +17,7 @@ def check(folder: Path) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_every_recorded_tensor_of_the_public_code_comes_out_of_our_model(shared_dir):
     result = check(shared_dir / "golden" / "bevdepth_small_1key")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -24,6 +26,7 @@ def test_every_recorded_tensor_of_the_public_code_comes_out_of_our_model(shared_
     assert "nothing but NaN: loss.detection" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_past_frame_agrees_too(shared_dir, tmp_path):
     """The past repeats the key frame without motion, and the BEV encoder does not look at it.
 
@@ -50,6 +53,7 @@ def test_a_folder_with_a_past_frame_agrees_too(shared_dir, tmp_path):
     assert "66 of 66 tensors agree" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_changed_weight_is_noticed(shared_dir, tmp_path):
     golden = shared_dir / "golden" / "bevdepth_small_1key"
     for name in ("config.json", "inputs.pth", "expected.pth"):
@@ -62,6 +66,7 @@ def test_a_changed_weight_is_noticed(shared_dir, tmp_path):
     assert "depthnet_out" in result.stdout
 
 
+@pytest.mark.slow
 def test_an_incomplete_folder_is_named(tmp_path):
     result = check(tmp_path)
     assert result.returncode == 2

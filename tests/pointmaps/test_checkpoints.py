@@ -43,6 +43,7 @@ def convert(*arguments: object) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_an_official_file_converts_and_loads(official, tmp_path, suffix):
     if suffix == ".safetensors":
@@ -60,12 +61,14 @@ def test_an_official_file_converts_and_loads(official, tmp_path, suffix):
     torch.testing.assert_close(ours, theirs.float())
 
 
+@pytest.mark.slow
 def test_the_help_states_the_rights():
     result = convert("--help")
     assert "CC BY-NC-SA 4.0" in result.stdout
     assert "whoever uses them is responsible" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_call_that_would_run_code_is_read_as_text(official, tmp_path):
     trap = tmp_path / "trap"
     call = f"Model(head_type=open({str(trap)!r}, 'w'))"
@@ -78,6 +81,7 @@ def test_a_call_that_would_run_code_is_read_as_text(official, tmp_path):
     assert not (tmp_path / "ours.pth").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_head_is_one_clear_line(official, tmp_path):
     torch.save(dict(model=official), tmp_path / "x.pth")
     call = CALL.replace("dec_depth=4", "dec_depth=12").replace("'linear'", "'dpt'")
@@ -87,6 +91,7 @@ def test_a_checkpoint_of_another_head_is_one_clear_line(official, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_file_without_its_call_asks_for_it(official, tmp_path):
     torch.save(official, tmp_path / "x.pth")
     result = convert(tmp_path / "x.pth", tmp_path / "ours.pth")

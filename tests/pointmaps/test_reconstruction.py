@@ -279,6 +279,7 @@ def run_tool(*arguments: object) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_the_tool_says_bad_input_in_one_line_and_writes_nothing(small_model, tmp_path):
     weights = tmp_path / "small.pth"
     save_model(small_model, weights)

@@ -60,6 +60,14 @@ log_processor = dict(by_epoch=False)
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests here that start processes are slow: each imports mmdet3d or trains."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and "run_processes" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_config(synthetic_root, tmp_path_factory) -> Path:
     """A config file over the synthetic scenes; its info files lie beside it."""

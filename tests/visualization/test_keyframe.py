@@ -66,6 +66,7 @@ def test_most_boxes_hold_lidar_points(keyframe):
     assert hit_by_points(ground_truth, scene.points).sum() >= 60
 
 
+@pytest.mark.slow
 def test_the_tool_draws_the_key_frame(shared_dir, info_file, tmp_path):
     run = subprocess.run(
         [
