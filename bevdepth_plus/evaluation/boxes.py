@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nuscenes.eval.common.data_classes import EvalBoxes
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.ground_truth import is_hit, num_points, velocity_of
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.nuscenes_format import global_quaternions, rotation_of_quaternion

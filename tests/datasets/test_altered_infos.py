@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import bevdepth_plus.plugin  # noqa: F401
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.datasets.ground_truth import names_by_label
 from bevdepth_plus.datasets.info_file import read_info_file
