@@ -30,7 +30,7 @@ train_dataloader = dict(
     batch_size=1,
     num_workers=1,
     sampler=dict(type="InfiniteSampler", shuffle=False),
-    dataset=dataset,
+    dataset=dict(dataset, unknown_velocity="zero"),  # as in the published number
 )
 val_dataloader = dict(num_workers=1, dataset=dataset)
 test_dataloader = val_dataloader

@@ -63,11 +63,12 @@ def run(args: argparse.Namespace, out: Path) -> Findings:
     options = dict(every=args.every, kept=out.with_name(f".{out.name}.part"))
     if args.config is None:
         return check_data(args.infos, folders_beside(args), **options)
-    from bevdepth_plus.checks.config import check_config, dataset_of, grid_of
+    from bevdepth_plus.checks.config import check_config, dataset_of, drops_not_finite, grid_of
 
     cfg, findings = check_config(args.config)
     dataset = dataset_of(cfg, args.infos)
-    findings.add(check_data(args.infos, dataset.folder, grid=grid_of(cfg), **options))
+    options.update(grid=grid_of(cfg), drop_not_finite=drops_not_finite(cfg))
+    findings.add(check_data(args.infos, dataset.folder, **options))
     return findings
 
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from bevdepth_plus.checks.findings import Findings
 from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
+from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.engine.preflight import check, datasets_of
 from bevdepth_plus.geometry.bev_grid import BEVGrid
@@ -33,6 +34,12 @@ def dataset_of(cfg: Config, infos: Path) -> NuScenesBEVDataset:
     """
     (first, *_) = datasets_of(cfg, "train")
     return DATASETS.build({**first, "ann_file": str(infos.resolve()), "indices": None})
+
+
+def drops_not_finite(cfg: Config) -> bool:
+    """Whether the training drops LiDAR points without finite coordinates."""
+    (first, *_) = datasets_of(cfg, "train")
+    return any(step.get("drop_not_finite", False) for step in steps(first["pipeline"]))
 
 
 def grid_of(cfg: Config) -> BEVGrid:

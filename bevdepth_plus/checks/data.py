@@ -29,6 +29,7 @@ def check_data(
     *,
     every: int = 1,
     grid: BEVGrid | None = None,
+    drop_not_finite: bool = False,
     kept: Path | None = None,
     progress: bool = True,
 ) -> Findings:
@@ -39,6 +40,7 @@ def check_data(
         folder_of: camera name, or ``pts`` for the LiDAR -> folder of its files.
         every: files of every so many samples are read; the info file is looked at as a whole.
         grid: a config's BEV grid.
+        drop_not_finite: whether the config's LoadLidarPoints drops points that are not finite.
         kept: where finished samples are kept; an interrupted run goes on from there.
         progress: show a progress bar on the standard error stream.
 
@@ -51,10 +53,10 @@ def check_data(
     findings = check_objects(infos, names, None if grid is None else grid.reach)
     findings.add(check_times(infos))
     chosen = infos[:: max(1, every)]
-    digest = _digest(path, every)
+    digest = _digest(path, every, drop_not_finite)
     results = list(
         tqdm(
-            _checked_samples(chosen, folder_of, kept, digest),
+            _checked_samples(chosen, folder_of, kept, digest, drop_not_finite),
             total=len(chosen),
             desc="reading",
             unit="sample",
@@ -109,7 +111,11 @@ def summarise_files(results: Sequence[Mapping[str, Any]]) -> Findings:
 
 
 def _checked_samples(
-    infos: Sequence[Mapping], folder_of: Callable[[str], str], kept: Path | None, digest: str
+    infos: Sequence[Mapping],
+    folder_of: Callable[[str], str],
+    kept: Path | None,
+    digest: str,
+    drop_not_finite: bool,
 ) -> Iterator[dict]:
     finished = _read_kept(kept, digest)
     if kept is not None and not finished:
@@ -119,7 +125,7 @@ def _checked_samples(
         result = finished.get(info["token"])
         if result is None:
             folders = {name: folder_of(name) for name in info["images"]}
-            result = check_files(info, folders, folder_of("pts"))
+            result = check_files(info, folders, folder_of("pts"), drop_not_finite)
             if kept is not None:
                 with kept.open("a") as file:
                     file.write(json.dumps({"token": info["token"], **result}) + "\n")
@@ -143,6 +149,7 @@ def _read_kept(kept: Path | None, digest: str) -> dict[str, dict]:
     return results
 
 
-def _digest(path: str | Path, every: int) -> str:
+def _digest(path: str | Path, every: int, drop_not_finite: bool) -> str:
     content = Path(path).read_bytes()
-    return hashlib.blake2b(content, digest_size=16, salt=f"{every}".encode()[:16]).hexdigest()
+    salt = f"{every} {int(drop_not_finite)}".encode()[:16]
+    return hashlib.blake2b(content, digest_size=16, salt=salt).hexdigest()

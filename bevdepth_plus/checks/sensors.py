@@ -22,9 +22,18 @@ POINT_NUMBERS = 5  # x, y, z, intensity, ring, as in nuScenes
 
 
 def check_files(
-    info: Mapping, image_folders: Mapping[str, str], lidar_folder: str
+    info: Mapping,
+    image_folders: Mapping[str, str],
+    lidar_folder: str,
+    drop_not_finite: bool = False,
 ) -> dict[str, Any]:
     """Reads everything that one sample names.
+
+    Args:
+        info: The sample.
+        image_folders: By camera.
+        lidar_folder: Folder of the sweeps.
+        drop_not_finite: Points without finite coordinates are no problem: training drops them.
 
     Returns:
         ``problems`` (lines), ``cameras`` (name -> ``size`` and ``boxes``: how many have their
@@ -47,7 +56,7 @@ def check_files(
     problems += check_sample(readable, sizes)
     start = time.perf_counter()
     try:
-        sweep = _check_sweep(info, lidar_folder)
+        sweep = _check_sweep(info, lidar_folder, drop_not_finite)
     except DataError as error:
         sweep = None
         problems.append(f"sample {info['token']}: {error}")
@@ -63,12 +72,12 @@ def _boxes_in(info: Mapping, name: str, size: tuple[int, int]) -> int:
     return total - outside
 
 
-def _check_sweep(info: Mapping, folder: str) -> dict[str, Any] | None:
+def _check_sweep(info: Mapping, folder: str, drop_not_finite: bool) -> dict[str, Any] | None:
     lidar = info["lidar_points"]
     if not lidar.get("lidar_path"):
         return None
     width = lidar.get("num_pts_feats") or POINT_NUMBERS
-    points = read_points(f"{folder}/{lidar['lidar_path']}", width, drop_not_finite=True)[:, :3]
+    points = read_points(f"{folder}/{lidar['lidar_path']}", width, drop_not_finite)[:, :3]
     instances = [
         instance
         for instance in info.get("instances") or []

@@ -13,7 +13,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.ground_truth import is_hit, label_map
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.datasets.past_shots import link_shots, parse_shots

@@ -16,7 +16,7 @@ from nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import transform_matrix
 from pyquaternion import Quaternion
 
-from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES
+from bevdepth_plus.classes import CATEGORY_TO_CLASS, CLASSES
 from bevdepth_plus.datasets.ground_truth import UNKNOWN_POINTS, is_hit, num_points
 from bevdepth_plus.datasets.map_layers import map_layer_files
 from bevdepth_plus.datasets.sample_record import NUSCENES_POINT_NUMBERS

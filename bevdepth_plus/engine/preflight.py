@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.engine.cfg_options import accepted_names
 from bevdepth_plus.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nuscenes.eval.common.data_classes import EvalBoxes
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.ground_truth import is_hit, num_points, velocity_of
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.nuscenes_format import global_quaternions, rotation_of_quaternion
@@ -69,14 +69,15 @@ def load_ground_truth(
         min_lidar_points: drops boxes with fewer LiDAR points; an unknown number is enough.
 
     Raises:
-        DataError: two samples have one token, a label has no name, or a box cannot be scored.
+        DataError: two samples have one token, one has no ``instances``, a label has no name, or a
+            box cannot be scored.
     """
     _require_own_tokens(infos)
     names = dict(enumerate(classes)) if label_names is None else label_names
     truth = EvalBoxes()
     for info in infos:
         boxes = []
-        for index, instance in enumerate(info["instances"]):
+        for index, instance in enumerate(_instances(info)):
             where = f"sample {info['token']}: instances[{index}]"
             name = _class_name(instance["bbox_label_3d"], names, where)
             lidar_alone = num_points({**instance, "num_radar_pts": None}, where)
@@ -230,6 +231,15 @@ def _numbers(value: Any, field: str, where: str) -> tuple[float, ...]:
 def _from_ego(info: Mapping[str, Any], translation: Sequence[float]) -> tuple[float, ...]:
     ego = np.asarray(info["ego2global"], dtype=np.float64)[:3, 3]
     return tuple(float(number) for number in np.asarray(translation) - ego)
+
+
+def _instances(info: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    if info.get("instances") is None:
+        raise DataError(
+            f"sample {info['token']} has no `instances`; an empty list says that it has no "
+            "objects, samples that nobody annotated must be taken out"
+        )
+    return info["instances"]
 
 
 def _require_own_tokens(infos: Sequence[Mapping[str, Any]]) -> None:

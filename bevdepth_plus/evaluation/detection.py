@@ -17,7 +17,7 @@ from nuscenes.eval.detection.algo import accumulate, calc_ap, calc_tp
 from nuscenes.eval.detection.constants import TP_METRICS
 from nuscenes.eval.detection.data_classes import DetectionMetrics
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.boxes import filter_boxes, load_ground_truth, load_predictions
 from bevdepth_plus.evaluation.rules import OFFICIAL, ScoringRules, scoring_rules

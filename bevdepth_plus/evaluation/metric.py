@@ -13,7 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.ground_truth import names_by_label
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError

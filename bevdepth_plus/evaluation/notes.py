@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.evaluation.coverage import count_outside, count_uncovered
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.datasets.classes import CLASSES, DEFAULT_ATTRIBUTES
+from bevdepth_plus.classes import CLASSES, DEFAULT_ATTRIBUTES
 from bevdepth_plus.errors import DataError
 
 MAX_BOXES_PER_SAMPLE = 500  # nuScenes detection challenge, submission rules

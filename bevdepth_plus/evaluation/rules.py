@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from nuscenes.eval.detection.config import config_factory
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 
 OFFICIAL = "detection_cvpr_2019"  # the devkit's configuration of the detection challenge

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.bev_view import draw_bev
 from bevdepth_plus.visualization.camera_view import draw_camera, write_corner

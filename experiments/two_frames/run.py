@@ -21,7 +21,7 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
 from experiments.runner.command_line import add_arguments, read_results, run_experiment

@@ -126,6 +126,24 @@ def test_boxes_in_another_frame_than_the_sweep_are_a_problem(
     assert any("boxes and sweeps are in different frames" in p for p in findings.problems)
 
 
+def test_points_that_are_not_finite_are_a_problem_unless_the_training_drops_them(
+    info_file, synthetic_root, tmp_path
+):
+    for info in read_info_file(info_file)["data_list"]:
+        name = info["lidar_points"]["lidar_path"]
+        sweep = (synthetic_root / "samples" / "LIDAR_TOP" / name).read_bytes()
+        (tmp_path / name).write_bytes(sweep + np.full(5, np.nan, np.float32).tobytes())
+    plain = folder_of(synthetic_root)
+
+    def folder(channel):
+        return str(tmp_path) if channel == "pts" else plain(channel)
+
+    findings = check_data(info_file, folder, progress=False)
+    assert len(findings.problems) == 3
+    assert all("has 1 points that are not finite" in line for line in findings.problems)
+    assert check_data(info_file, folder, drop_not_finite=True, progress=False).problems == []
+
+
 def test_a_missing_image_is_a_problem_with_its_sample_and_camera(info_file, tmp_path):
     findings = check_data(info_file, folder_of(tmp_path), every=3, progress=False)
     cameras = len(read_info_file(info_file)["data_list"][0]["images"])

@@ -10,8 +10,8 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from torch.utils.data import DataLoader
 
 import bevdepth_plus.datasets.transforms  # noqa: F401  registers
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets import nuscenes_dataset
-from bevdepth_plus.datasets.classes import CLASSES
 from bevdepth_plus.datasets.nuscenes_dataset import NuScenesBEVDataset
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.boxes import transform_boxes

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES
+from bevdepth_plus.classes import CATEGORY_TO_CLASS, CLASSES
 
 CATEGORIES = [*CATEGORY_TO_CLASS, "static_object.bicycle_rack", "animal"]
 ATTRIBUTES = {

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.evaluation.coverage import count_uncovered
 from bevdepth_plus.evaluation.metric import NuScenesBEVMetric
 

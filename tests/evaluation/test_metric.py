@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.detection import evaluate_detections, predictions_from_ground_truth

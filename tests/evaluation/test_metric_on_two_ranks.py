@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.evaluation.detection import evaluate_detections, predictions_from_ground_truth
 from bevdepth_plus.evaluation.nuscenes_format import boxes_from_results
 

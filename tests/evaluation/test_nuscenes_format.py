@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.nuscenes_format import (
     attribute_of,

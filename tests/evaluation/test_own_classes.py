@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.ground_truth import names_by_label
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.boxes import load_ground_truth

@@ -37,7 +37,7 @@ def small_config():
     register_all_modules()
 
     def build(frames: int = 1) -> dict:
-        from bevdepth_plus.datasets.classes import CLASSES
+        from bevdepth_plus.classes import CLASSES
 
         config = copy.deepcopy(model_config({**SMALL, "sweeps": frames}))
         config["depth_bins"].pop("plane")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES
+from bevdepth_plus.classes import CATEGORY_TO_CLASS, CLASSES
 from bevdepth_plus.synthetic.looks import object_mesh
 from bevdepth_plus.synthetic.palette import HEAD_LAMP, TAIL_LAMP
 from bevdepth_plus.synthetic.planner import EGO_CENTRE, EGO_SIZE

@@ -53,7 +53,7 @@ def test_the_blocks_of_the_page_end_in_a_score(tmp_path):
     data = tmp_path / "my_data"
     check = json.loads((data / "check.json").read_text())
     assert check["problems"] == []
-    assert check["numbers"]["self_test"]["mAP"] == 1.0
+    assert check["numbers"]["self_test"]["mAP"] == pytest.approx(1.0)
     report = json.loads((data / "work" / "metrics.json").read_text())
     assert list(report["per_class"]) == ["car", "forklift"]
     assert report["per_class"]["car"]["num_ground_truth"] == 4  # two moments, two cars each

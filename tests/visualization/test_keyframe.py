@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.visualization.projection import project_boxes
 from bevdepth_plus.visualization.scene import Boxes, Scene, hit_by_points
 

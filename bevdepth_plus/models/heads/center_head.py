@@ -14,7 +14,7 @@ from mmdet3d.structures import BaseInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.losses.box_regression import box_regression_loss

@@ -10,7 +10,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.models.heads.center_maps import undo_mirror
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bevdepth_plus.datasets.classes import CLASSES
+from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.models.heads.head_tasks import check_tasks, head_tasks
 

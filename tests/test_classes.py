@@ -6,7 +6,7 @@ import sys
 from nuscenes.eval.detection.constants import ATTRIBUTE_NAMES, DETECTION_NAMES
 from nuscenes.eval.detection.utils import category_to_detection_name
 
-from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS, CLASSES, DEFAULT_ATTRIBUTES
+from bevdepth_plus.classes import CATEGORY_TO_CLASS, CLASSES, DEFAULT_ATTRIBUTES
 
 ALL_CATEGORIES = [
     *CATEGORY_TO_CLASS,
@@ -39,7 +39,7 @@ def test_every_class_has_a_default_attribute_that_the_devkit_knows():
 
 def test_class_names_and_info_files_need_no_mm_library():
     code = (
-        "import sys; import bevdepth_plus.datasets.classes, bevdepth_plus.datasets.info_file, "
+        "import sys; import bevdepth_plus.classes, bevdepth_plus.datasets.info_file, "
         "bevdepth_plus.datasets.sample_record; "
         "print([m for m in sys.modules if m.startswith('mm') and '.' not in m])"
     )
