@@ -55,7 +55,7 @@ def create_argoverse2_info_files(
         root: Folder with ``train`` or ``val`` or both, each with a folder a log.
         out_dir: Where to write; default: ``root``.
         progress: Show a progress bar on the standard error stream.
-        every: Every so manieth annotated sweep of a log is a key frame, from its first.
+        every: Annotated sweeps from one key frame of a log to the next, from its first sweep on.
         sweeps: Write the cameras' images between the key frames, too.
 
     Returns:

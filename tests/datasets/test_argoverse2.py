@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bevdepth_plus.classes import CATEGORY_TO_CLASS
 from bevdepth_plus.datasets import create_argoverse2_infos
 from bevdepth_plus.datasets.argoverse2_log import track_velocities
-from bevdepth_plus.datasets.classes import CATEGORY_TO_CLASS
 from bevdepth_plus.datasets.create_argoverse2_infos import create_argoverse2_info_files
 from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.datasets.info_file import read_info_file
