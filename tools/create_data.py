@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Makes the info files of a nuScenes root: ``tools/create_data.py ROOT --version v1.0-mini``."""
+"""Makes info files of a nuScenes root or of an Argoverse 2 sensor data set.
+
+``tools/create_data.py ROOT --version v1.0-mini`` or ``... ROOT --format argoverse2``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from bevdepth_plus.datasets.create_argoverse2_infos import EVERY, create_argoverse2_info_files
 from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.datasets.nuscenes_infos import LIDAR
 from bevdepth_plus.errors import DataError
@@ -14,23 +18,7 @@ from bevdepth_plus.writable import require_writable
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Write bevdepth_plus_infos_{train,val,test}.pkl for a nuScenes root, real or "
-        "synthetic. Interrupted, run it again: it goes on where it stopped."
-    )
-    parser.add_argument("root", help="folder with samples/, maps/ and the tables")
-    parser.add_argument(
-        "--version",
-        required=True,
-        help="v1.0-mini, v1.0-trainval, v1.0-test, or one of your own "
-        "with splits.json beside its tables",
-    )
-    parser.add_argument("--out-dir", help="where to write (default: ROOT)")
-    parser.add_argument("--lidar-channel", default=LIDAR, help="default: %(default)s")
-    parser.add_argument(
-        "--sweeps", action="store_true", help="with the cameras' images between the key frames"
-    )
-    args = parser.parse_args()
+    args = parse_args()
     try:
         paths = make(args)
     except DataError as error:
@@ -41,13 +29,55 @@ def main() -> int:
     return 0
 
 
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Write bevdepth_plus_infos_{train,val,test}.pkl for a nuScenes root, real or "
+        "synthetic, or for an Argoverse 2 sensor data set. Interrupted, run it again: it goes on "
+        "where it stopped."
+    )
+    parser.add_argument(
+        "root", help="nuscenes: folder with samples/, maps/ and the tables; argoverse2: with train/"
+    )
+    parser.add_argument(
+        "--format", choices=("nuscenes", "argoverse2"), default="nuscenes", help="default: nuscenes"
+    )
+    parser.add_argument(
+        "--version",
+        help="nuscenes (required): v1.0-mini, v1.0-trainval, v1.0-test, or one of your own "
+        "with splits.json beside its tables",
+    )
+    parser.add_argument("--out-dir", help="where to write (default: ROOT)")
+    parser.add_argument("--lidar-channel", help=f"nuscenes: default {LIDAR}")
+    parser.add_argument(
+        "--every",
+        type=int,
+        help=f"argoverse2: sweeps from one key frame to the next (default: {EVERY}, 2 Hz)",
+    )
+    parser.add_argument(
+        "--sweeps", action="store_true", help="with the cameras' images between the key frames"
+    )
+    args = parser.parse_args()
+    if args.format == "nuscenes" and args.version is None:
+        parser.error("--version is required for --format nuscenes")
+    others = ("every",) if args.format == "nuscenes" else ("version", "lidar_channel")
+    for name in others:
+        if getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} does not go with --format {args.format}")
+    return args
+
+
 def make(args: argparse.Namespace) -> list[Path]:
     try:
+        if args.format == "argoverse2":
+            every = EVERY if args.every is None else args.every
+            return create_argoverse2_info_files(
+                args.root, args.out_dir, every=every, sweeps=args.sweeps
+            )
         return create_info_files(
             args.root,
             args.version,
             args.out_dir,
-            lidar_channel=args.lidar_channel,
+            lidar_channel=args.lidar_channel or LIDAR,
             sweeps=args.sweeps,
         )
     except OSError:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import shutil
 from pathlib import Path
 
 from nuscenes import NuScenes
-from tqdm import tqdm
 
-from bevdepth_plus.datasets.info_file import INFO_VERSION
+from bevdepth_plus.datasets.info_writing import (
+    SceneJob,
+    collect,
+    info_file,
+    is_finished,
+    require_no_missing,
+    require_writable_folder,
+    write_pickle,
+)
 from bevdepth_plus.datasets.nuscenes_infos import (
     LIDAR,
     Reader,
@@ -24,14 +30,11 @@ from bevdepth_plus.datasets.nuscenes_infos import (
     sample_info,
     sweeps_before,
 )
-from bevdepth_plus.datasets.plain_pickle import read_pickle
 from bevdepth_plus.datasets.splits import scenes_of, split_names
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.files import atomic_write
 
 # Raise it when the entries change, so that files of an older layout are not taken as finished.
 LAYOUT = 2
-NAMED_FILES = 3
 
 
 def create_info_files(
@@ -63,29 +66,20 @@ def create_info_files(
     splits = split_names(root, version)
     digest = _tables_digest(root, version, f"{lidar_channel} {sweeps}")
     targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in splits}
-    todo = [split for split in targets if not _is_finished(targets[split], version, digest)]
+    todo = [split for split in targets if not is_finished(targets[split], version, digest)]
     if todo:
         cache = out_dir / f".bevdepth_plus_infos_{version}"
-        _require_writable(out_dir)
+        require_writable_folder(out_dir)
         reader = make_reader(_load_tables(root, version), lidar_channel, sweeps)
         scenes = {split: scenes_of(reader.nusc, split) for split in todo}
         _require_files(reader, [scene for split in todo for scene in scenes[split]])
         for split in todo:
-            entries = _collect(reader, scenes[split], cache / digest, progress and split)
-            _write(targets[split], _info_file(entries, reader, digest))
+            jobs = [_job(reader, scene) for scene in scenes[split]]
+            entries = collect(jobs, cache / digest, progress and split)
+            content = info_file(entries, reader.classes, "nuscenes", version, digest)
+            write_pickle(targets[split], content)
         shutil.rmtree(cache, ignore_errors=True)
     return list(targets.values())
-
-
-def _require_writable(folder: Path) -> None:
-    """Says so before the tables are read, which takes minutes."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not os.access(existing, os.W_OK):
-        raise _not_writable(folder, "no permission, or a read-only disk")
-
-
-def _not_writable(folder: Path, reason: str | None) -> DataError:
-    return DataError(f"{folder} cannot be written ({reason}); choose another folder with --out-dir")
 
 
 def _tables_digest(root: Path, version: str, options: str) -> str:
@@ -102,19 +96,6 @@ def _tables_digest(root: Path, version: str, options: str) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
-
-
-def _is_finished(path: Path, version: str, digest: str) -> bool:
-    try:
-        metainfo = read_pickle(path)["metainfo"]
-    except (DataError, KeyError, TypeError):  # absent or damaged: it is ours to write
-        return False
-    if metainfo.get("version") != version:
-        raise DataError(
-            f"{path} holds the infos of {metainfo.get('version')}; remove it or choose another "
-            f"folder with --out-dir for those of {version}"
-        )
-    return metainfo.get("tables_digest") == digest
 
 
 def _load_tables(root: Path, version: str) -> NuScenes:
@@ -155,47 +136,11 @@ def _require_files(reader: Reader, scenes: list[dict]) -> None:
                     for row in (data, *sweeps)
                     if not os.path.isfile(os.path.join(nusc.dataroot, row["filename"]))
                 ]
-    if missing:
-        named = ", ".join(missing[:NAMED_FILES])
-        more = f" and {len(missing) - NAMED_FILES} more" if len(missing) > NAMED_FILES else ""
-        raise DataError(
-            f"{len(missing)} files are missing below {nusc.dataroot}: {named}{more}; "
-            "complete the download and run again"
-        )
+    require_no_missing(missing, nusc.dataroot)
 
 
-def _collect(reader: Reader, scenes: list[dict], cache: Path, label: str | bool) -> list[dict]:
-    """Entries of all scenes; each finished scene is kept in ``cache`` for the next run."""
-    entries: list[dict] = []
-    total = sum(scene["nbr_samples"] for scene in scenes)
-    with tqdm(total=total, desc=label or None, unit="sample", disable=not label) as bar:
-        for scene in scenes:
-            path = cache / f"{scene['token']}.pkl"
-            if not path.exists():
-                _write(path, [sample_info(reader, s) for s in _samples(reader.nusc, scene)])
-            # Read back even if just written: a pickle's bytes depend on which strings are one
-            # object, and an interrupted run must end in the same bytes as a straight one.
-            entries += read_pickle(path, "file of a finished scene", "remove it and run again")
-            bar.update(len(entries) - bar.n)
-    return entries
+def _job(reader: Reader, scene: dict) -> SceneJob:
+    def make() -> list[dict]:
+        return [sample_info(reader, sample) for sample in _samples(reader.nusc, scene)]
 
-
-def _info_file(entries: list[dict], reader: Reader, digest: str) -> dict:
-    return {
-        "metainfo": {
-            "categories": {name: label for label, name in enumerate(reader.classes)},
-            "dataset": "nuscenes",
-            "version": reader.nusc.version,
-            "info_version": INFO_VERSION,
-            "tables_digest": digest,
-        },
-        "data_list": [{"sample_idx": index, **entry} for index, entry in enumerate(entries)],
-    }
-
-
-def _write(path: Path, content: object) -> None:
-    try:
-        with atomic_write(path) as file:
-            pickle.dump(content, file, protocol=4)
-    except OSError as error:
-        raise _not_writable(path.parent, error.strerror) from None
+    return SceneJob(scene["token"], scene["nbr_samples"], make)

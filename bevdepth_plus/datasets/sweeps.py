@@ -1,4 +1,7 @@
-"""Reading LiDAR sweeps: raw float32 files whose width nothing but the info file tells."""
+"""Reading LiDAR sweeps: raw float32 files whose width nothing but the info file tells.
+
+Argoverse 2's feather files are read as they are: copies would double the LiDAR's disk space.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from os import path as osp
 
 import numpy as np
 
+from bevdepth_plus.datasets.feather import read_columns
 from bevdepth_plus.errors import DataError
 
+FEATHER_COLUMNS = ("x", "y", "z", "intensity", "laser_number")
 USUAL_WIDTHS = (5, 4, 3, 6)
 MAX_RANGE = 1000.0  # metres; no vehicle's LiDAR reaches so far
 # Below it, too few points to compare how coordinates are spread.
@@ -22,10 +27,10 @@ SAME_SPREAD, OTHER_SPREAD = 0.05, 0.45
 
 
 def read_points(path: str, num_features: int, drop_not_finite: bool = False) -> np.ndarray:
-    """Reads a sweep of little-endian float32 numbers.
+    """Reads a sweep of little-endian float32 numbers, or a feather file of Argoverse 2.
 
     Args:
-        path: The file.
+        path: The file; ``*.feather`` has the columns x, y, z, intensity, laser_number.
         num_features: Numbers a point.
         drop_not_finite: Leave out points without finite coordinates instead of refusing the file.
 
@@ -40,13 +45,7 @@ def read_points(path: str, num_features: int, drop_not_finite: bool = False) -> 
         raise DataError(
             f"LiDAR file {path} does not exist; check data_root and data_prefix, or fetch it again"
         )
-    size = osp.getsize(path)
-    if size == 0 or size % (4 * num_features):
-        raise DataError(
-            f"LiDAR file {path} is truncated: {size} bytes are not a whole number of points of "
-            f"{num_features} float32; fetch it again, or correct num_pts_feats in the info file"
-        )
-    points = np.fromfile(path, dtype="<f4").reshape(-1, num_features)
+    points = (_read_feather if path.endswith(".feather") else _read_raw)(path, num_features)
     finite = np.isfinite(points[:, :3]).all(axis=1)
     if not finite.all():
         if not drop_not_finite:
@@ -80,6 +79,30 @@ def point_width(path: str) -> int:
         f"LiDAR file {path} can be read with none of {USUAL_WIDTHS} float32 a point; write its "
         "sweeps as plain float32"
     )
+
+
+def _read_raw(path: str, num_features: int) -> np.ndarray:
+    size = osp.getsize(path)
+    if size == 0 or size % (4 * num_features):
+        raise DataError(
+            f"LiDAR file {path} is truncated: {size} bytes are not a whole number of points of "
+            f"{num_features} float32; fetch it again, or correct num_pts_feats in the info file"
+        )
+    return np.fromfile(path, dtype="<f4").reshape(-1, num_features)
+
+
+def _read_feather(path: str, num_features: int) -> np.ndarray:
+    if num_features > len(FEATHER_COLUMNS):
+        raise DataError(
+            f"LiDAR file {path}: a point of a feather sweep has {len(FEATHER_COLUMNS)} numbers "
+            f"({', '.join(FEATHER_COLUMNS)}), not {num_features}; correct num_pts_feats in the "
+            "info file"
+        )
+    columns = read_columns(path, FEATHER_COLUMNS[:num_features])
+    points = np.stack([column.astype(np.float32) for column in columns.values()], axis=1)
+    if not len(points):
+        raise DataError(f"LiDAR file {path} has no points; fetch it again")
+    return points
 
 
 def _problem(points: np.ndarray) -> str:
