@@ -6,8 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.registry import init_default_scope
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def registry_scope() -> None:
+    """The scope that the tools build in; the runner of an earlier test may have left another."""
+    init_default_scope("mmdet3d")
 
 
 @pytest.fixture(scope="session")
