@@ -152,16 +152,16 @@ def _score_classes(
 
 
 def _undefined_errors(name: str, truth: EvalBoxes) -> Sequence[str]:
-    """Errors that a class cannot have; for the challenge's own classes they are fixed."""
-    if name in CLASSES:
-        return _UNDEFINED_ERRORS.get(name, ())
-    # A class without ground truth has the errors that the rest of the data set has.
-    boxes = [box for box in truth.all if box.detection_name == name] or truth.all
+    """Errors that a class cannot have, or that no ground truth lets be measured."""
+    # Of the challenge's own classes, and of one without ground truth, the whole data set decides.
+    boxes = [] if name in CLASSES else [b for b in truth.all if b.detection_name == name]
+    boxes = boxes or truth.all
     known = {
         "vel_err": any(np.isfinite(box.velocity).all() for box in boxes),
         "attr_err": any(box.attribute_name for box in boxes),
     }
-    return [error for error, measured in known.items() if boxes and not measured]
+    unknown = [error for error, measured in known.items() if boxes and not measured]
+    return [*_UNDEFINED_ERRORS.get(name, ()), *unknown]
 
 
 def _summarise(
