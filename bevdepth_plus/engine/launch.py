@@ -19,7 +19,7 @@ from bevdepth_plus.engine.cfg_options import load_with_options
 from bevdepth_plus.engine.moved_options import refuse_moved
 from bevdepth_plus.engine.preflight import check, complete
 from bevdepth_plus.errors import DataError, TrainingError
-from bevdepth_plus.official.weights import not_a_checkpoint
+from bevdepth_plus.weights import not_a_checkpoint
 
 
 def prepare_determinism() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.models.bev.frustum import Frustum
+from bevdepth_plus.weights import load_exactly, read_plain_checkpoint
 
 _DEPTH_NET = "depth.depth_net"
 # (pattern of the public code's name, our name); the first that matches the whole name applies.
@@ -66,35 +66,11 @@ def read_official(path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: there is no such file, it is damaged, or it holds something other than weights.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        if zipfile.is_zipfile(path) and "Unsupported" in str(error):
-            raise DataError(
-                f"{path} holds more than weights, and loading it could run code: it is not "
-                "loaded; ask its author for a file with the state_dict alone"
-            ) from None
-        raise DataError(not_a_checkpoint(path)) from None
+    content = read_plain_checkpoint(path, "ask its author for a file with the state_dict alone")
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         raise DataError(f"{path} holds no state dict of a model")
     return dict(weights)
-
-
-def not_a_checkpoint(path: str | Path) -> str:
-    """What is wrong with a file that torch cannot load, one line."""
-    with Path(path).open("rb") as file:
-        start = file.read(512).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return (
-            f"checkpoint {path} is a web page, not a checkpoint: the download gave a log-in or "
-            "error page; open its address in a browser and fetch the file itself"
-        )
-    if start.startswith(b"version https://git-lfs"):
-        return f"checkpoint {path} is a Git LFS pointer, not the file; run git lfs pull"
-    return f"checkpoint {path} is truncated or not a checkpoint; fetch it again"
 
 
 def convert_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,25 +91,12 @@ def load_official(model: nn.Module, official: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: names are left over or missing, a shape or the geometry is another one.
     """
-    weights, own = convert_state_dict(official), model.state_dict()
-    missing, unexpected = sorted(own.keys() - weights), sorted(weights.keys() - own)
-    if missing or unexpected:
-        raise ValueError(
-            f"the weights do not fit the model: {len(missing)} parameters stay unfilled "
-            f"{missing[:3]}, {len(unexpected)} weights have no place {unexpected[:3]}; {_REMEDY}"
-        )
-    for name, tensor in own.items():
-        if weights[name].shape != tensor.shape:
-            raise ValueError(
-                f"{name} is {tuple(weights[name].shape)} in the weights and {tuple(tensor.shape)} "
-                f"in the model; {_REMEDY}"
-            )
     bare = _without_prefix(official)
     for name, expected in _geometry(model.view_transform.frustum).items():
         found = bare.get(name)
         if found is not None and not _same(found, expected):
             raise ValueError(f"{name} of the weights is not the model's; {_REMEDY}")
-    model.load_state_dict(weights)
+    load_exactly(model, convert_state_dict(official), "the model", _REMEDY)
 
 
 def _without_prefix(official: Mapping[str, Tensor]) -> dict[str, Tensor]:

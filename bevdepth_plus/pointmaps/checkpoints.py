@@ -19,6 +19,7 @@ from torch import Tensor
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_write
 from bevdepth_plus.pointmaps.two_view import TwoViewConfig, TwoViewModel
+from bevdepth_plus.weights import load_exactly
 
 # (pattern of a part of the official name, ours); all that match apply, in this order.
 _RENAMES = (
@@ -80,22 +81,9 @@ def load_official(model: TwoViewModel, official: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: names are left over or missing, or a shape is another one.
     """
-    weights, own = convert_state_dict(official), model.state_dict()
-    missing, unexpected = sorted(own.keys() - weights), sorted(weights.keys() - own)
-    if missing or unexpected:
-        raise ValueError(
-            f"the weights do not fit a network with head={model.config.head!r} and "
-            f"{model.config.descriptor_dim} descriptor channels: {len(missing)} parameters stay "
-            f"unfilled {missing[:3]}, {len(unexpected)} weights have no place {unexpected[:3]}; "
-            f"{_REMEDY}"
-        )
-    for name, tensor in own.items():
-        if weights[name].shape != tensor.shape:
-            raise ValueError(
-                f"{name} is {tuple(weights[name].shape)} in the weights and {tuple(tensor.shape)} "
-                f"in the model; {_REMEDY}"
-            )
-    model.load_state_dict(weights)
+    config = model.config
+    what = f"a network with head={config.head!r} and {config.descriptor_dim} descriptor channels"
+    load_exactly(model, convert_state_dict(official), what, _REMEDY)
 
 
 def config_from_arguments(

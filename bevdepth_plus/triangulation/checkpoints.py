@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.weights import load_exactly, read_plain_checkpoint
 
 _NORM = {"conv": "0", "bn": "1"}
 _RESNET = (r"(conv1|bn1|layer\d\..*)(.*)", r"encoder.resnet.\1\2")
@@ -56,17 +56,8 @@ def read_deltas(path: Path) -> dict[str, dict[str, Tensor]]:
     Raises:
         DataError: there is no such file, it is damaged, or holds something else.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        if "Unsupported" in str(error):
-            raise DataError(
-                f"{path} holds more than weights and loading it could run code; where you trust "
-                f"it, load it with weights_only=False and save its {sorted(PARTS)} alone"
-            ) from None
-        raise DataError(f"{path} is truncated or not a checkpoint; fetch it again") from None
+    remedy = f"where you trust it, load it yourself and save its {sorted(PARTS)} alone"
+    content = read_plain_checkpoint(path, remedy)
     missing = [name for name in PARTS if name not in content]
     if missing:
         raise DataError(
@@ -98,20 +89,8 @@ def load_part(module: nn.Module, part: str, official: Mapping[str, Tensor]) -> N
     Raises:
         ValueError: names are left over or missing, or a shape is another one.
     """
-    weights, own = convert_part(part, official), module.state_dict()
-    missing, unexpected = sorted(own.keys() - weights), sorted(weights.keys() - own)
-    if missing or unexpected:
-        raise ValueError(
-            f"{part} does not fit: {len(missing)} parameters stay unfilled {missing[:3]}, "
-            f"{len(unexpected)} weights have no place {unexpected[:3]}"
-        )
-    for name, tensor in own.items():
-        if weights[name].shape != tensor.shape:
-            raise ValueError(
-                f"{part}: {name} is {tuple(weights[name].shape)} in the weights and "
-                f"{tuple(tensor.shape)} in the network"
-            )
-    module.load_state_dict(weights)
+    remedy = "is this an official DELTAS checkpoint?"
+    load_exactly(module, convert_part(part, official), part, remedy)
 
 
 def load_deltas(network: nn.Module, official: Mapping[str, Mapping[str, Tensor]]) -> None:
