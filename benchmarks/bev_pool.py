@@ -30,6 +30,7 @@ from pool_peers import (
     SparseProduct,
 )
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from bevdepth_plus_ops import BEVPoolPlan, bev_pool, bev_pool_reference, frustum_cells
 from bevdepth_plus_ops.native import MISSING_REASON
@@ -74,7 +75,28 @@ def measure(calls: dict, device: str, rounds: int) -> dict[str, dict[str, float]
         result[name] = {
             "median_ms": median, "quartile_1_ms": low, "quartile_3_ms": high, "min_ms": min(values),
         }  # fmt: skip
+        if device != "cpu":
+            result[name] |= kernel_times(calls[name])
     return result
+
+
+def kernel_times(call, repeats: int = 10) -> dict:
+    """Microseconds that one call keeps the GPU busy, in all and by kernel, from the profiler.
+
+    Events around a short call measure the launches from Python; this does not.
+    """
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(repeats):
+            call()
+        torch.cuda.synchronize()
+    kernels = {
+        kernel.key.replace("bevpool::(anonymous namespace)::", "")[:60]: round(
+            kernel.self_device_time_total / repeats, 2
+        )
+        for kernel in profiler.key_averages()
+        if kernel.self_device_time_total > 0
+    }
+    return {"kernel_us": round(sum(kernels.values()), 2), "kernels": kernels}
 
 
 def peak_extra_bytes(call, device: str, kept: int) -> int:
@@ -275,7 +297,8 @@ def show(case: dict) -> None:
             ratio = f"  {t['median_ms'] / ours:7.2f} x ours" if ours else ""
             spread = f"[{t['quartile_1_ms']:.3f}, {t['quartile_3_ms']:.3f}]"
             label, median = part.replace("forward_", ""), f"{t['median_ms']:10.3f} ms"
-            print(f"  {label:15}{name:34}{median} {spread:>20}{ratio}")
+            busy = f"  kernels {t['kernel_us']:9.1f} us" if "kernel_us" in t else ""
+            print(f"  {label:15}{name:34}{median} {spread:>20}{ratio}{busy}")
     for name, reason in case["left_out"].items():
         print(f"  left out: {name}: {reason}")
     share = case["peak_extra_bytes"] / case["input_and_output_bytes"]

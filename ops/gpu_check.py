@@ -118,7 +118,7 @@ def run_steps(report: Report, environment: dict[str, str], folder: str) -> list[
 
     result = Path(folder) / "benchmark.json"
     bench = [str(BENCHMARK), "--device", "cuda", "--rounds", "30", "--out", str(result)]
-    report.add(benchmark_run=run([sys.executable, *bench], environment, 150, folder))
+    report.add(benchmark_run=run([sys.executable, *bench], environment, 200, folder))
     if result.exists():  # of the cases that were finished, if not of all
         report.add(benchmark=json.loads(result.read_text()))
     steps = {"runtimes": runtimes, **tests, "benchmark": report.entries["benchmark_run"]}
