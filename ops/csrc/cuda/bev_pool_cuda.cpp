@@ -34,40 +34,23 @@ int64_t padded(int64_t channels, CudaDtype dtype) {
   return (channels + vector - 1) / vector * vector;
 }
 
-// Feature rows, and the tensor that owns them.
-struct OwnedRows {
-  Tensor owner;
-  FeatureRows rows;
-};
-
-OwnedRows packed_rows(const Tensor& source, int64_t images, int64_t rows, int64_t channels,
-                      int64_t image_stride, int64_t channel_stride, cudaStream_t stream) {
-  const CudaDtype dtype = cuda_dtype_of(source);
-  const int64_t width = padded(channels, dtype);
-  Tensor packed = at::empty({images, rows, width}, source.options());
-  launch_rows(dtype,
-              {source.const_data_ptr(), images, rows, channels, width, image_stride,
-               channel_stride, packed.data_ptr()},
-              stream);
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
-  return {packed, {packed.const_data_ptr(), rows * width, width}};
+PixelFeatures features_of(const ContextLayout& context) {
+  return {context.tensor.const_data_ptr(), context.image_stride, context.channel_stride,
+          context.pixel_stride};
 }
 
-// channels_last context is read where it is if its rows are whole aligned vectors.
-OwnedRows context_rows(const Tensor& context, cudaStream_t stream) {
-  const ContextLayout layout(context);
-  const CudaDtype dtype = cuda_dtype_of(context);
-  const int64_t vector = channels_per_vector(dtype), channels = context.size(2);
-  const bool aligned = layout.channel_stride == 1 && channels % vector == 0 &&
-                       layout.pixel_stride % vector == 0 && layout.image_stride % vector == 0 &&
-                       reinterpret_cast<uintptr_t>(layout.tensor.const_data_ptr()) % 16 == 0;
-  if (aligned && layout.pixel_stride != 1)
-    return {layout.tensor,
-            {layout.tensor.const_data_ptr(), layout.image_stride, layout.pixel_stride}};
-  const ContextLayout nchw(layout.pixel_stride == 1 ? layout.tensor : context.contiguous());
-  return packed_rows(nchw.tensor, context.size(0) * context.size(1),
-                     context.size(3) * context.size(4), channels, nchw.image_stride,
-                     nchw.channel_stride, stream);
+// [items, channels, cells] -> [items, cells, padded channels]
+Tensor packed_rows(const Tensor& grad, cudaStream_t stream) {
+  const CudaDtype dtype = cuda_dtype_of(grad);
+  const int64_t channels = grad.size(1), cells = grad.size(2) * grad.size(3);
+  const int64_t width = padded(channels, dtype);
+  Tensor packed = at::empty({grad.size(0), cells, width}, grad.options());
+  launch_rows(dtype,
+              {grad.const_data_ptr(), grad.size(0), cells, channels, width, channels * cells,
+               cells, packed.data_ptr()},
+              stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return packed;
 }
 
 // Sums of runs take at most so much memory. Without a plan there is room for one run in 16 points;
@@ -168,7 +151,7 @@ DeviceRuns find_runs(const Tensor& cells, int64_t grid, cudaStream_t stream) {
 }
 
 // First the sum of each run, column by column, then the sum of each cell's runs.
-void pool_runs(const DepthLayout& depth, const FeatureRows& context, const Tensor& cells,
+void pool_runs(const DepthLayout& depth, const ContextLayout& context, const Tensor& cells,
                const DeviceRuns& runs, const Tensor& bev, cudaStream_t stream) {
   const CudaDtype dtype = cuda_dtype_of(bev);
   const int64_t bins = cells.size(2), height = cells.size(3), width = cells.size(4);
@@ -178,13 +161,13 @@ void pool_runs(const DepthLayout& depth, const FeatureRows& context, const Tenso
   const int64_t sum_rows = std::min(runs.most, std::max(kMostSumBytes / bytes, int64_t{1}));
   const Tensor sums = at::empty({sum_rows, width_of_sums}, bev.options().dtype(sum_type));
   launch_columns(dtype,
-                 {depth.tensor.const_data_ptr(), depth.image_stride, context, runs.groups(),
-                  run_pointer(runs.by_column), cells.size(0) * cells.size(1), bins, height, width,
-                  width_of_sums, sums.data_ptr(), sum_rows},
+                 {depth.tensor.const_data_ptr(), depth.image_stride, features_of(context),
+                  runs.groups(), run_pointer(runs.by_column), cells.size(0) * cells.size(1), bins,
+                  height, width, channels, width_of_sums, sums.data_ptr(), sum_rows},
                  stream);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   launch_pool_cells(dtype,
-                    {depth.tensor.const_data_ptr(), depth.image_stride, context,
+                    {depth.tensor.const_data_ptr(), depth.image_stride, features_of(context),
                      runs.cell_offsets.const_data_ptr<int32_t>(),
                      run_pointer(runs.by_cell.defined() ? runs.by_cell : runs.by_column),
                      runs.order(), sums.const_data_ptr(), sum_rows, cells.size(0), height, width,
@@ -209,31 +192,8 @@ Tensor bev_pool_cuda(const Tensor& depth_in, const Tensor& context, const Tensor
                              *column_runs)
               : find_runs(cells_in.contiguous(), bev_y * bev_x, stream);
   if (found.most == 0) return bev.zero_();
-  pool_runs(DepthLayout(depth_in), context_rows(context, stream).rows, cells_in, found, bev,
-            stream);
+  pool_runs(DepthLayout(depth_in), ContextLayout(context), cells_in, found, bev, stream);
   return bev;
-}
-
-// One launch for as many channels as a block holds.
-std::tuple<Tensor, Tensor> backward_slice(const Tensor& grad, const DepthLayout& depth,
-                                          const Tensor& context, const Tensor& cells,
-                                          const DeviceRuns& runs, cudaStream_t stream) {
-  const CudaDtype dtype = cuda_dtype_of(context);
-  const int64_t channels = context.size(2), grid = grad.size(2) * grad.size(3);
-  Tensor depth_grad = at::zeros(cells.sizes(), context.options());
-  Tensor context_grad = at::empty(context.sizes(), context.options());
-  const OwnedRows features = context_rows(context, stream);
-  const OwnedRows grads =
-      packed_rows(grad, grad.size(0), grid, channels, grad.stride(0), grid, stream);
-  launch_backward(dtype,
-                  {depth.tensor.const_data_ptr(), depth.image_stride, features.rows,
-                   grads.rows.data, runs.groups(), run_pointer(runs.by_column),
-                   cells.const_data_ptr<int32_t>(), cells.size(0) * cells.size(1), cells.size(1),
-                   cells.size(2), cells.size(3), cells.size(4), channels, padded(channels, dtype),
-                   grid, depth_grad.data_ptr(), context_grad.data_ptr()},
-                  stream);
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
-  return {depth_grad, context_grad};
 }
 
 std::tuple<Tensor, Tensor> bev_pool_backward_cuda(const Tensor& grad_in, const Tensor& depth_in,
@@ -253,21 +213,20 @@ std::tuple<Tensor, Tensor> bev_pool_backward_cuda(const Tensor& grad_in, const T
                               ? planned_columns(cells, *column_offsets, *column_runs)
                               : find_column_runs(cells, grad.size(2) * grad.size(3), stream);
   const int64_t channels = context.size(2);
-  const int64_t most = most_backward_channels(cuda_dtype_of(context));
-  if (channels <= most) return backward_slice(grad, depth, context, cells, runs, stream);
-
-  const bool is_double = context.scalar_type() == at::kDouble;
-  Tensor depth_sum =
-      at::zeros(cells.sizes(), context.options().dtype(is_double ? at::kDouble : at::kFloat));
+  const CudaDtype dtype = cuda_dtype_of(context);
+  const ContextLayout features(context);
+  const Tensor packed_grad = packed_rows(grad, stream);
+  Tensor depth_grad = at::zeros(cells.sizes(), context.options());
   Tensor context_grad = at::empty(context.sizes(), context.options());
-  for (int64_t first = 0; first < channels; first += most) {
-    const int64_t count = std::min(most, channels - first);
-    const auto [depth_grad, slice] = backward_slice(
-        grad.narrow(1, first, count), depth, context.narrow(2, first, count), cells, runs, stream);
-    depth_sum.add_(depth_grad);
-    context_grad.narrow(2, first, count).copy_(slice);
-  }
-  return {depth_sum.to(context.scalar_type()), context_grad};
+  launch_backward(dtype,
+                  {depth.tensor.const_data_ptr(), depth.image_stride, features_of(features),
+                   packed_grad.const_data_ptr(), runs.groups(), run_pointer(runs.by_column),
+                   cells.const_data_ptr<int32_t>(), cells.size(0) * cells.size(1), cells.size(1),
+                   cells.size(2), cells.size(3), cells.size(4), channels, padded(channels, dtype),
+                   grad.size(2) * grad.size(3), depth_grad.data_ptr(), context_grad.data_ptr()},
+                  stream);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return {depth_grad, context_grad};
 }
 
 Tensor frustum_cells_cuda(const Tensor& ego_T_cam, const Tensor& intrinsics,

@@ -3,107 +3,71 @@
 // In an image column nearly all rows of a bin share one BEV cell, so the runs of a column are a
 // small matrix product: their weights [runs, rows] by the column's context [rows, C]. A thread
 // holds the context of its channels for all rows of a tile in registers and uses it for every run.
-#include "run_rows.h"
-#include "vector.h"
+// Neighbouring threads take neighbouring columns, whose values lie next to each other in memory.
+#include "run_batch.h"
 
 namespace bevpool {
 namespace {
 
-// Runs of each of its columns that a block does between two barriers.
-constexpr int kBatch = 8;
-// The columns' weights lie this far apart, so that storing them meets no bank twice.
-constexpr int kColumnPitch = kBatch * kRowTile + 4;
-constexpr int kMostLanes = 32;
-// Fewer blocks than this do not fill a GPU: then a column's runs are shared among several.
-constexpr int64_t kEnoughBlocks = 1024, kMostShares = 8;
+constexpr int kColumnLanes = 20, kColumnBlocks = 3;
 
 template <typename S>
-__global__ void columns_kernel(ColumnParams p) {
+__global__ void __launch_bounds__(kColumns* kColumnLanes, kColumnBlocks)
+    columns_kernel(ColumnParams p) {
   using T = Sum<S>;
   constexpr int channels = kThreadChannels<S>;
   alignas(16) __shared__ T weights[kColumns * kColumnPitch];
-  __shared__ uint32_t rows[kColumns][kBatch];
-  __shared__ int32_t target[kColumns][kBatch];
-  __shared__ int64_t begin[kColumns], end[kColumns];
+  __shared__ RunHeads<kBatch> heads;
+  __shared__ ColumnRuns block;
 
-  const int64_t row_tiles = row_tiles_of(p.height);
-  const int64_t column_groups = (p.width + kColumns - 1) / kColumns;
-  const int64_t column0 = blockIdx.x % column_groups * kColumns;
-  const int64_t tile = blockIdx.x / column_groups % row_tiles;
-  const int64_t image = blockIdx.x / column_groups / row_tiles;
-  const int first_row = static_cast<int>(tile) * kRowTile;
-  const int thread = threadIdx.y * blockDim.x + threadIdx.x;
-  const int threads = blockDim.x * kColumns;
-  const int mine = threadIdx.y;
-
-  if (threadIdx.x == 0) {
-    begin[mine] = end[mine] = 0;
-    if (column0 + mine < p.width) {
-      const int64_t group = (image * p.width + column0 + mine) * row_tiles + tile;
-      const RunRange all = runs_of_group(p.groups, group);
-      const int64_t shares = gridDim.z, share = (all.count + shares - 1) / shares;
-      const int64_t skipped = share * blockIdx.z;
-      begin[mine] = all.first + (skipped < all.count ? skipped : all.count);
-      end[mine] = all.first + (skipped + share < all.count ? skipped + share : all.count);
-    }
-  }
+  const BlockTile tile = tile_of_block(blockIdx.x, p.height, p.width);
+  const int mine = threadIdx.x;
+  const int thread = threadIdx.y * kColumns + threadIdx.x, threads = blockDim.y * kColumns;
+  share_runs(block, p.groups, tile, p.height, p.width, thread);
 
   // The context of this thread's column and channels.
-  const int64_t channel = (int64_t(blockIdx.y) * kMostLanes + threadIdx.x) * channels;
-  const bool has_channel = channel < p.padded_channels && column0 + mine < p.width;
-  Vector<S, channels> context[kRowTile];
-  const int64_t first_pixel = first_row * p.width + column0 + mine;
-  int64_t element = image * p.context.image_stride + first_pixel * p.context.row_stride + channel;
+  const int64_t channel = (int64_t(blockIdx.y) * blockDim.y + threadIdx.y) * channels;
+  const int64_t first_pixel = tile.first_row * p.width + tile.column0 + mine;
+  const S* feature = static_cast<const S*>(p.context.data) + tile.image * p.context.image_stride +
+                     channel * p.context.channel_stride + first_pixel * p.context.pixel_stride;
+  T context[kRowTile][channels];
 #pragma unroll
   for (int row = 0; row < kRowTile; ++row) {
-    context[row] = Vector<S, channels>{};
-    if (has_channel && first_row + row < p.height)
-      context[row] = load_vector<S, channels>(p.context.data, element);
-    element += p.width * p.context.row_stride;
+    const bool exists = tile.first_row + row < p.height && tile.column0 + mine < p.width;
+#pragma unroll
+    for (int n = 0; n < channels; ++n)
+      context[row][n] = exists && channel + n < p.channels
+                            ? to_sum(feature[n * p.context.channel_stride])
+                            : T(0);
+    feature += p.width * p.context.pixel_stride;
   }
-  __syncthreads();
 
-  int64_t most = 0;
-  for (int c = 0; c < kColumns; ++c) most = end[c] - begin[c] > most ? end[c] - begin[c] : most;
-  const S* depth = static_cast<const S*>(p.depth) + image * p.depth_image_stride + column0;
-  for (int64_t done = 0; done < most; done += kBatch) {
-    // Weights of the next runs of each column. Neighbouring threads take neighbouring columns.
-    for (int i = thread; i < kColumns * kRowTile * kBatch; i += threads) {
-      const int c = i % kColumns, row = i / kColumns % kRowTile, k = i / (kColumns * kRowTile);
-      const int64_t r = begin[c] + done + k;
-      T weight = 0;
-      if (r < end[c]) {
-        const Run run = p.runs[r];
-        const uint32_t used = rows_in_tile(run, first_row);
-        if (used >> row & 1u)
-          weight = weight_of(depth + c, run, first_row + row, p.height, p.width);
-        if (row == 0) {
-          rows[c][k] = used;
-          target[c][k] = run.cell;
-        }
-      }
-      weights[c * kColumnPitch + k * kRowTile + row] = weight;
-    }
-    __syncthreads();
-    const int64_t left = end[mine] - begin[mine] - done;
-    for (int k = 0; k < kBatch && k < left && has_channel; ++k) {
-      if (target[mine][k] >= p.sum_rows) continue;
-      const uint32_t used = rows[mine][k];
+  const int width = static_cast<int>(p.width), pixels = static_cast<int>(p.height) * width;
+  const S* depth = static_cast<const S*>(p.depth) + tile.image * p.depth_image_stride +
+                   tile.first_row * p.width + tile.column0;
+  for (int done = 0; done < block.most; done += kBatch) {
+    load_heads(heads, block, done, p.runs, tile.first_row, thread, threads,
+               [](const Run& run, int) { return run.cell; });
+    const int left = block.most - done < kBatch ? block.most - done : kBatch;
+    load_weights<S>(weights, heads, left, depth, pixels, width, thread, threads);
+    const int runs = channel < p.padded_channels ? block.count[mine] - done : 0;
+    for (int k = 0; k < kBatch && k < runs; ++k) {
+      const int32_t place = heads.cell[mine][k];
+      if (place >= p.sum_rows) continue;
+      const uint32_t used = heads.rows[mine][k];
       Vector<T, channels> sum{};
 #pragma unroll
       for (int row0 = 0; row0 < kRowTile; row0 += kVector<T>) {
-        const auto weight =
-            load_vector<T>(weights, mine * kColumnPitch + k * kRowTile + row0);
+        const auto weight = load_vector<T>(weights, mine * kColumnPitch + k * kRowTile + row0);
 #pragma unroll
         for (int j = 0; j < kVector<T>; ++j) {
           // A row outside the run may hold NaN, which a weight of zero would not keep out.
           if (used >> (row0 + j) & 1u)
             for (int n = 0; n < channels; ++n)
-              sum.value[n] += weight.value[j] * to_sum(context[row0 + j].value[n]);
+              sum.value[n] += weight.value[j] * context[row0 + j][n];
         }
       }
-      T* row = static_cast<T*>(p.sums) + int64_t(target[mine][k]) * p.padded_channels + channel;
-      store_16_bytes(sum, row);
+      store_16_bytes(sum, static_cast<T*>(p.sums) + int64_t(place) * p.padded_channels + channel);
     }
     __syncthreads();
   }
@@ -112,13 +76,11 @@ __global__ void columns_kernel(ColumnParams p) {
 template <typename S>
 void columns_of(const ColumnParams& p, cudaStream_t stream) {
   const int64_t vectors = p.padded_channels / kThreadChannels<S>;
-  const int64_t lanes = vectors < kMostLanes ? vectors : kMostLanes;
-  const int64_t blocks = p.images * row_tiles_of(p.height) * ((p.width + kColumns - 1) / kColumns);
-  const int64_t wanted = kEnoughBlocks / blocks;
-  const int64_t shares = wanted < 1 ? 1 : wanted < kMostShares ? wanted : kMostShares;
-  const dim3 grid(blocks, (vectors + lanes - 1) / lanes, shares);
+  const int64_t lanes = lanes_of(vectors, kColumnLanes);
+  const int64_t blocks = blocks_of_tiles(p.images, p.height, p.width);
+  const dim3 grid(blocks, (vectors + lanes - 1) / lanes, shares_of(blocks));
   const auto kernel = columns_kernel<S>;
-  BEVPOOL_LAUNCH(kernel, grid, dim3(lanes, kColumns), 0, stream, p);
+  BEVPOOL_LAUNCH(kernel, grid, dim3(kColumns, lanes), 0, stream, p);
 }
 
 }  // namespace

@@ -19,11 +19,6 @@ enum class CudaDtype { kFloat, kDouble, kBFloat16, kHalf };
 inline int64_t channels_per_vector(CudaDtype dtype) {
   return dtype == CudaDtype::kDouble ? 2 : dtype == CudaDtype::kFloat ? 4 : 8;
 }
-// More channels than this are given to launch_backward in slices: they would not fit into shared
-// memory.
-inline int64_t most_backward_channels(CudaDtype dtype) {
-  return dtype == CudaDtype::kDouble ? 64 : 128;
-}
 
 // [images, channels, rows] with neighbouring rows -> [images, rows, padded_channels].
 struct RowsParams {
@@ -32,10 +27,10 @@ struct RowsParams {
   void* packed;
 };
 
-// Pixel or cell features next to each other; strides are in elements and keep 16-byte alignment.
-struct FeatureRows {
+// Features of pixels; strides are in elements.
+struct PixelFeatures {
   const void* data;
-  int64_t image_stride, row_stride;
+  int64_t image_stride, channel_stride, pixel_stride;
 };
 
 // Runs on the GPU keep to a column and a tile of kRowTile rows. There are images * W * row tiles
@@ -79,10 +74,10 @@ struct SortRunsParams {
 struct ColumnParams {
   const void* depth;
   int64_t depth_image_stride;
-  FeatureRows context;
+  PixelFeatures context;
   RunGroups groups;
   const Run* runs;  // a run's `cell` is its place in the list by cells
-  int64_t images, bins, height, width, padded_channels;
+  int64_t images, bins, height, width, channels, padded_channels;
   void* sums;        // [sum_rows, padded_channels] in the summing type
   int64_t sum_rows;  // runs with a later place are left out
 };
@@ -91,7 +86,7 @@ struct ColumnParams {
 struct CellParams {
   const void* depth;
   int64_t depth_image_stride;
-  FeatureRows context;
+  PixelFeatures context;
   const int32_t* offsets;   // [items * grid + 1] first run of each cell
   const Run* runs;          // by cells, if by_cell is null
   const uint32_t* by_cell;  // else the numbers in `runs` of the runs by cells
@@ -104,7 +99,7 @@ struct CellParams {
 struct BackwardParams {
   const void* depth;
   int64_t depth_image_stride;
-  FeatureRows context;
+  PixelFeatures context;
   const void* packed_grad;  // [items * grid, padded_channels]
   RunGroups groups;
   const Run* runs;  // what their `cell` says is not read

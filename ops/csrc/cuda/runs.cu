@@ -6,7 +6,7 @@ namespace bevpool {
 namespace {
 
 // A block takes the bins of one row tile kStageBins at a time. Runs end where these do.
-constexpr int kStageBins = 64, kThreadBins = 32;
+constexpr int kStageBins = 64, kThreadBins = 32, kBinsOfThread = kStageBins / kThreadBins;
 constexpr int kBinPitch = kRowTile * kColumns + kColumns;  // so that bins meet no bank twice
 
 // The rows of one bin and column: which of them begin a stretch of one cell, and which do not go on
@@ -28,17 +28,23 @@ __device__ __forceinline__ RowBits row_bits(const int32_t* cells, int64_t grid) 
   return bits;
 }
 
+#ifdef __CUDA_ARCH__
+__device__ __forceinline__ int lowest_bit(uint32_t bits) { return __ffs(bits) - 1; }
+__device__ __forceinline__ int count_bits(uint32_t bits) { return __popc(bits); }
+#else
+inline int lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
+inline int count_bits(uint32_t bits) { return __builtin_popcount(bits); }
+#endif
+
 __device__ __forceinline__ int length_at(uint32_t breaks, int row) {
-  int length = 1;
-  while ((breaks >> (row + length) & 1u) == 0) ++length;
-  return length;
+  return lowest_bit(breaks >> (row + 1)) + 1;
 }
 
 __global__ void find_runs_kernel(FindRunsParams p) {
   __shared__ int32_t cells[kStageBins * kBinPitch];
   __shared__ RowBits rows[kStageBins][kColumns];
   __shared__ uint32_t heads[kStageBins][kColumns];  // rows in which a run begins in this bin
-  __shared__ int32_t count[kStageBins][kColumns], total[kColumns];
+  __shared__ int32_t sums[2][kThreadBins][kColumns], total[kColumns];
 
   const int64_t row_tiles = row_tiles_of(p.height);
   const int64_t column_groups = (p.width + kColumns - 1) / kColumns;
@@ -57,6 +63,7 @@ __global__ void find_runs_kernel(FindRunsParams p) {
   for (int64_t bin0 = 0; bin0 < p.bins; bin0 += kStageBins) {
     const int bins = static_cast<int>(p.bins - bin0 < kStageBins ? p.bins - bin0 : kStageBins);
     __syncthreads();
+#pragma unroll 4
     for (int i = thread; i < bins * kRowTile * kColumns; i += threads) {
       const int column_here = i % kColumns, row = i / kColumns % kRowTile;
       const int d = i / (kColumns * kRowTile);
@@ -70,26 +77,34 @@ __global__ void find_runs_kernel(FindRunsParams p) {
       rows[d][c] = row_bits(cells + d * kBinPitch + c, p.grid);
     __syncthreads();
     // A stretch that is there in the bin before, with the same rows and cell, goes on here.
-    for (int d = threadIdx.y; d < bins; d += kThreadBins) {
-      uint32_t begins = 0;
-      for (int row = 0; row < kRowTile; ++row) {
-        if ((rows[d][c].begins >> row & 1u) == 0) continue;
+    const int first_bin = threadIdx.y * kBinsOfThread;
+    int32_t mine = 0;
+    for (int d = first_bin; d < first_bin + kBinsOfThread && d < bins; ++d) {
+      uint32_t begins = rows[d][c].begins;
+      for (uint32_t bits = begins; d > 0 && bits != 0; bits &= bits - 1) {
+        const int row = lowest_bit(bits);
         const int32_t* cell = cells + d * kBinPitch + row * kColumns + c;
         const bool goes_on =
-            d > 0 && (rows[d - 1][c].begins >> row & 1u) && cell[0] == cell[-kBinPitch] &&
+            (rows[d - 1][c].begins >> row & 1u) && cell[0] == cell[-kBinPitch] &&
             length_at(rows[d][c].breaks, row) == length_at(rows[d - 1][c].breaks, row);
-        if (!goes_on) begins |= 1u << row;
+        if (goes_on) begins &= ~(1u << row);
       }
       heads[d][c] = begins;
-      count[d][c] = 0;
-      for (uint32_t bits = begins; bits != 0; bits &= bits - 1) ++count[d][c];
+      mine += count_bits(begins);
     }
+    // How many runs of the column begin in earlier bins of the stage: a scan over the threads.
+    sums[0][threadIdx.y][c] = mine;
     __syncthreads();
-    for (int d = threadIdx.y; d < bins; d += kThreadBins) {
-      int32_t next = total[c];
-      for (int before = 0; before < d; ++before) next += count[before][c];
-      for (int row = 0; row < kRowTile; ++row) {
-        if ((heads[d][c] >> row & 1u) == 0) continue;
+    int from = 0;
+    for (int step = 1; step < kThreadBins; step *= 2, from = 1 - from) {
+      const int y = threadIdx.y;
+      sums[1 - from][y][c] = sums[from][y][c] + (y >= step ? sums[from][y - step][c] : 0);
+      __syncthreads();
+    }
+    int32_t next = total[c] + sums[from][threadIdx.y][c] - mine;
+    for (int d = first_bin; d < first_bin + kBinsOfThread && d < bins; ++d) {
+      for (uint32_t bits = heads[d][c]; bits != 0; bits &= bits - 1) {
+        const int row = lowest_bit(bits);
         int end = d + 1;
         while (end < bins && (rows[end][c].begins & ~heads[end][c]) >> row & 1u) ++end;
         const int32_t cell = cells[d * kBinPitch + row * kColumns + c];
@@ -103,8 +118,7 @@ __global__ void find_runs_kernel(FindRunsParams p) {
       }
     }
     __syncthreads();
-    if (threadIdx.y == 0)
-      for (int d = 0; d < bins; ++d) total[c] += count[d][c];
+    if (threadIdx.y == 0) total[c] += sums[from][kThreadBins - 1][c];
   }
   if (threadIdx.y == 0 && is_column) p.group_runs[group] = total[c];
 }

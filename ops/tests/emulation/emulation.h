@@ -18,6 +18,7 @@
 #define __device__
 #define __shared__ static
 #define __forceinline__ inline
+#define __launch_bounds__(...)
 #define BEVPOOL_SHARED_MEMORY(name) unsigned char* name = emulation::dynamic_shared
 #define BEVPOOL_LAUNCH(kernel, grid, block, shared, stream, ...) \
   emulation::launch(grid, block, shared, [=] { kernel(__VA_ARGS__); })

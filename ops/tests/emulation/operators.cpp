@@ -39,7 +39,7 @@ Tensor bev_pool_with_sums(const Tensor& depth, const Tensor& context, const Tens
                              : find_runs(cells, grid, nullptr);
   found.most = sum_rows;
   Tensor bev = at::empty({cells.size(0), context.size(2), bev_y, bev_x}, depth.options());
-  pool_runs(DepthLayout(depth), context_rows(context, nullptr).rows, cells, found, bev, nullptr);
+  pool_runs(DepthLayout(depth), ContextLayout(context), cells, found, bev, nullptr);
   return bev;
 }
 
