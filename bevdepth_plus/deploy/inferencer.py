@@ -1,0 +1,237 @@
+"""From images and a rig to boxes: ``Inferencer(model)(images, rig)``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bevdepth_plus.deploy.decoding import decode
+from bevdepth_plus.deploy.description import ModelDescription
+from bevdepth_plus.deploy.geometry import pixel_to_grid
+from bevdepth_plus.deploy.images import ImageSource, prepare_image
+from bevdepth_plus.deploy.results import Boxes, Result
+from bevdepth_plus.deploy.rig import Rig, RigCamera
+from bevdepth_plus.errors import DataError
+
+
+class Backend(Protocol):
+    """What runs the network. Depth, context and BEV maps are its own and go back to it alone."""
+
+    description: ModelDescription
+
+    def image_part(
+        self,
+        images: np.ndarray,  # uint8 [N, 3, H, W], RGB
+        intrinsics: np.ndarray,  # float32 [N, 3, 3]
+        ego_T_cam: np.ndarray,  # float32 [N, 4, 4]
+        image_aug: np.ndarray,  # float32 [N, 3, 3]
+    ) -> list[ImageFeatures]:
+        """Depth and context of each camera."""
+        ...
+
+    def pool(self, features: Sequence[ImageFeatures], pixel_to_grid: np.ndarray) -> Any:
+        """One moment's BEV map, from ``pixel_to_grid`` float32 ``[N, 3, 4]``."""
+        ...
+
+    def bev_part(self, bevs: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+        """Each task's maps ``[channels, Y, X]``, from the BEV maps of all moments, newest first."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """What the network makes of one image.
+
+    Attributes:
+        depth: distribution over the depth bins; the backend's own.
+        context: features to lift; the backend's own.
+        depth_map: metres on the feature cells, float32 ``[h, w]``.
+    """
+
+    depth: Any
+    context: Any
+    depth_map: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class PerceivedCamera:
+    """One camera's image after the image part, with the calibration it was taken with.
+
+    Attributes:
+        name: of the camera.
+        features: of its image.
+        intrinsics: of the undistorted image, pixels, ``[3, 3]``.
+        image_aug: pixels of the undistorted image -> network pixels, ``[3, 3]``.
+        ego_T_cam: camera -> ego at the moment of the shot, ``[4, 4]``.
+        stamp: seconds; None: not known.
+    """
+
+    name: str
+    features: ImageFeatures
+    intrinsics: np.ndarray
+    image_aug: np.ndarray
+    ego_T_cam: np.ndarray
+    stamp: float | None = None
+
+
+class Inferencer:
+    """Runs a detector on images of any rig.
+
+    Args:
+        model: folder of exported files (with ``model.json``), or a config file.
+        checkpoint: of the config; exported files have none.
+        backend: ``torch``, ``onnx``, ``openvino``; ``auto`` takes what the model and the installed
+            packages allow, the fastest first, and says so in ``description_line``.
+        options: of the backend, such as ``precision`` or ``device``.
+        pixels: ``exact`` gives the pixels of training's test pipeline; ``fast`` decodes JPEGs at
+            half size.
+
+    Raises:
+        DataError: the model cannot be read, or no backend for it is installed.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        checkpoint: str | Path | None = None,
+        backend: str = "auto",
+        pixels: str = "exact",
+        **options: Any,
+    ) -> None:
+        from bevdepth_plus.deploy.backends import open_backend
+
+        if pixels not in ("exact", "fast"):
+            raise ValueError(f"pixels must be 'exact' or 'fast', got {pixels!r}")
+        self.pixels = pixels
+        self.backend: Backend = open_backend(model, checkpoint, backend, **options)
+
+    @property
+    def description(self) -> ModelDescription:
+        """Classes, grid, sizes and decoding of the model."""
+        return self.backend.description
+
+    def __call__(
+        self,
+        images: Mapping[str, ImageSource],
+        rig: Rig,
+        depth: bool = False,
+    ) -> Result:
+        """Detect in one moment's images.
+
+        A model of several frames sees the key frame in place of the past, as at the start of a
+        scene; :class:`~bevdepth_plus.deploy.streaming.Stream` gives it its past.
+
+        Args:
+            images: camera -> path, encoded bytes, or RGB array ``[H, W, 3]`` uint8; any subset of
+                the rig's cameras.
+            rig: the cameras of the vehicle.
+            depth: return depth maps, too.
+
+        Raises:
+            DataError: there is no image, a camera is not in the rig, or an image cannot be used.
+        """
+        if not images:
+            raise DataError(f"no images; the rig has the cameras {', '.join(rig.names)}")
+        for name in images:
+            rig[name]  # raises where the rig has no such camera
+        clock = Stopwatch()
+        ordered = [camera for camera in rig.cameras if camera.name in images]
+        with clock.stage("image part"):
+            perceived = self.perceive([images[c.name] for c in ordered], ordered, clock=clock)
+        boxes = self.detect([[(camera, camera.ego_T_cam) for camera in perceived]], clock)
+        return Result(
+            boxes,
+            cameras=tuple(camera.name for camera in perceived),
+            missing={name: "no image" for name in rig.names if name not in images},
+            depth={c.name: c.features.depth_map for c in perceived} if depth else {},
+            milliseconds=clock.milliseconds,
+        )
+
+    def perceive(
+        self,
+        images: Sequence[ImageSource],
+        cameras: Sequence[RigCamera],
+        stamps: Sequence[float | None] | None = None,
+        clock: Stopwatch | None = None,
+    ) -> list[PerceivedCamera]:
+        """Run the image part on images of these cameras.
+
+        Raises:
+            DataError: an image cannot be decoded or has another size than the rig says.
+        """
+        clock = clock or Stopwatch()
+        with clock.stage("pixels"):
+            prepared = [
+                prepare_image(image, camera, self.description.image_size, self.pixels)
+                for image, camera in zip(images, cameras, strict=True)
+            ]
+        features = self.backend.image_part(
+            np.stack([p.pixels for p in prepared]),
+            np.stack([p.intrinsics for p in prepared]).astype(np.float32),
+            np.stack([camera.ego_T_cam for camera in cameras]).astype(np.float32),
+            np.stack([p.image_aug for p in prepared]).astype(np.float32),
+        )
+        stamps = [None] * len(cameras) if stamps is None else stamps
+        return [
+            PerceivedCamera(c.name, f, p.intrinsics, p.image_aug, c.ego_T_cam, stamp)
+            for c, f, p, stamp in zip(cameras, features, prepared, stamps, strict=True)
+        ]
+
+    def detect(
+        self,
+        moments: Sequence[Sequence[tuple[PerceivedCamera, np.ndarray]]],
+        clock: Stopwatch | None = None,
+    ) -> Boxes:
+        """Boxes from the cameras of all moments, newest first, each with its pose ``[4, 4]`` in the
+        key frame's ego. Moments that are not there are the key frame again.
+
+        Raises:
+            DataError: there is no moment, or one has no camera.
+        """
+        if not moments or not all(moments):
+            raise DataError("nothing to detect in: no camera gave an image")
+        clock = clock or Stopwatch()
+        num_frames = self.description.num_frames
+        with clock.stage("pooling"):
+            bevs = [self._pool(moment) for moment in moments[:num_frames]]
+            bevs += [bevs[0]] * (num_frames - len(bevs))
+        with clock.stage("BEV part"):
+            maps = self.backend.bev_part(bevs)
+        with clock.stage("boxes"):
+            return decode(maps, self.description.decoding)
+
+    def _pool(self, moment: Sequence[tuple[PerceivedCamera, np.ndarray]]) -> Any:
+        matrices = pixel_to_grid(
+            np.stack([camera.intrinsics for camera, _ in moment]),
+            np.stack([pose for _, pose in moment]),
+            np.stack([camera.image_aug for camera, _ in moment]),
+            self.description.grid,
+        )
+        return self.backend.pool([camera.features for camera, _ in moment], matrices)
+
+
+class Stopwatch:
+    """Wall time by stage, milliseconds; the times of one stage add up."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = 1e3 * (time.perf_counter() - start)
+            self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
+
+
+def with_stamp(camera: PerceivedCamera, stamp: float) -> PerceivedCamera:
+    """The same features at another time."""
+    return replace(camera, stamp=stamp)
