@@ -24,8 +24,11 @@ def bin_depth_loss(
     """
     index = bins.index(depth)
     labelled = index >= 0
-    predicted = probabilities.float().movedim(2, -1)[labelled]  # [M, D]
-    target = functional.one_hot(index[labelled], bins.num_bins).to(predicted)
+    # A probability of 0 for a bin that is not the target costs nothing and has no gradient. To
+    # select the labelled cells instead, the host would have to wait for their number.
+    predicted = torch.where(labelled[:, :, None], probabilities.float(), 0.0)  # [B, N, D, H, W]
+    each_bin = torch.arange(bins.num_bins, device=index.device).view(-1, 1, 1)
+    target = (index[:, :, None] == each_bin).to(predicted)
     with torch.autocast(predicted.device.type, enabled=False):
         total = functional.binary_cross_entropy(predicted, target, reduction="sum")
     return total / reduce_mean(labelled.sum().float()).clamp(min=1)

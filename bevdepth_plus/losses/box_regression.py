@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmdet.models.losses.smooth_l1_loss import L1Loss, l1_loss
 from torch import Tensor, nn
 
 
@@ -21,8 +22,15 @@ def box_regression_loss(
     mask: Tensor,  # [B, M]
     code_weights: Tensor,  # [10]
     criterion: nn.Module,  # mmdet's, called with weights and avg_factor
-    num_boxes: float,
+    num_boxes: Tensor,  # scalar; a tensor, so that the host does not wait for it
 ) -> Tensor:
     """The criterion over all known parameters of all boxes, divided by ``num_boxes``."""
     weights = box_weights(boxes, mask, code_weights)
-    return criterion(predicted, boxes.nan_to_num(), weights, avg_factor=num_boxes)
+    target = boxes.nan_to_num()
+    if type(criterion) is L1Loss:
+        # The same numbers; the class would read back whether any weight is above 0.
+        loss = l1_loss(
+            predicted, target, weights, reduction=criterion.reduction, avg_factor=num_boxes
+        )
+        return criterion.loss_weight * loss
+    return criterion(predicted, target, weights, avg_factor=num_boxes)

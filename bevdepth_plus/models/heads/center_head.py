@@ -19,6 +19,7 @@ from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.losses.box_regression import box_regression_loss
 from bevdepth_plus.models.heads.center_maps import TaskMaps, mean_maps, undo_mirror
+from bevdepth_plus.models.heads.center_targets import CenterTargets, center_targets
 from bevdepth_plus.models.heads.head import BEVHead
 from bevdepth_plus.models.heads.head_tasks import check_tasks, head_tasks
 
@@ -52,6 +53,7 @@ class BEVCenterHead(CenterHead, BEVHead):
     train_cfg: dict
     to_task: Tensor  # [classes], the data set's label -> that of the tasks
     from_task: Tensor  # [classes], the inverse
+    code_weights: Tensor  # [8 or 10], of the box's numbers in the loss
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class BEVCenterHead(CenterHead, BEVHead):
             test_cfg = {**test_cfg, "min_radius": radii}
         check_tasks(tasks, classes)
         _check_radii(test_cfg, tasks)
+        self.bev_grid = bev
         self.box_parts = tuple(part for part in _BOX_PARTS if part in common_heads)
         super().__init__(
             *args,
@@ -98,6 +101,8 @@ class BEVCenterHead(CenterHead, BEVHead):
         from_task = [list(classes).index(name) for name in in_tasks]
         self.register_buffer("to_task", torch.tensor(to_task), persistent=False)
         self.register_buffer("from_task", torch.tensor(from_task), persistent=False)
+        code_weights = torch.tensor(train_cfg["code_weights"], dtype=torch.float32)
+        self.register_buffer("code_weights", code_weights, persistent=False)
 
     def init_weights(self) -> None:
         """Start the heatmaps at low scores; mmdet3d's own call does not reach them."""
@@ -146,6 +151,22 @@ class BEVCenterHead(CenterHead, BEVHead):
             loss_heatmap=reduce(torch.add, heatmap_losses), loss_bbox=reduce(torch.add, box_losses)
         )
 
+    def get_targets(  # pyright: ignore[reportIncompatibleMethodOverride]: mmdet3d says tuple
+        self, batch_gt_instances_3d: Sequence[InstanceData]
+    ) -> CenterTargets:
+        """mmdet3d's targets, for the whole batch at once and without waiting for the device."""
+        truths = [boxes_and_labels(gt) for gt in batch_gt_instances_3d]
+        return center_targets(
+            [torch.cat([boxes.gravity_center, boxes.tensor[:, 3:]], dim=1) for boxes, _ in truths],
+            [labels for _, labels in truths],
+            [len(names) for names in self.class_names],
+            self.bev_grid,
+            max_objects=self.train_cfg["max_objs"],
+            min_radius=self.train_cfg["min_radius"],
+            min_overlap=self.train_cfg["gaussian_overlap"],
+            log_size=self.norm_bbox,
+        )
+
     def predict_by_feat(self, *args, **kwargs) -> list[InstanceData]:
         """Boxes with the data set's labels."""
         results = super().predict_by_feat(*args, **kwargs)
@@ -155,7 +176,8 @@ class BEVCenterHead(CenterHead, BEVHead):
 
     def _in_task_order(self, gt: InstanceData) -> InstanceData:
         boxes, labels = boxes_and_labels(gt)
-        return InstanceData(bboxes_3d=boxes, labels_3d=self.to_task[labels])
+        in_tasks = self.to_task[labels.clamp(min=0)].masked_fill(labels < 0, -1)
+        return InstanceData(bboxes_3d=boxes, labels_3d=in_tasks)
 
     def _task_loss(
         self,
@@ -166,7 +188,7 @@ class BEVCenterHead(CenterHead, BEVHead):
         mask: Tensor,  # [B, M]
     ) -> tuple[Tensor, Tensor]:
         """Heatmap and box loss of one task."""
-        num_centres = reduce_mean(heatmap.eq(1).sum().float()).clamp(min=1).item()
+        num_centres = reduce_mean(heatmap.eq(1).sum().float()).clamp(min=1)
         # mmdet3d's clip_sigmoid works in place and would leave the logits changed.
         scores = predicted["heatmap"].float().sigmoid().clamp(1e-4, 1 - 1e-4)
         heatmap_loss = self.loss_cls(scores, heatmap, avg_factor=num_centres)
@@ -174,8 +196,8 @@ class BEVCenterHead(CenterHead, BEVHead):
         box_map = torch.cat([predicted[part] for part in self.box_parts], dim=1).float()
         boxes = boxes[..., : box_map.shape[1]]  # velocity comes last
         at_centres = self._gather_feat(box_map.flatten(2).transpose(1, 2), index)  # [B, M, 8 or 10]
-        code_weights = boxes.new_tensor(self.train_cfg["code_weights"][: boxes.shape[-1]])
-        num_boxes = reduce_mean(mask.sum().float()).clamp(min=1e-4).item()
+        code_weights = self.code_weights[: boxes.shape[-1]]
+        num_boxes = reduce_mean(mask.sum().float()).clamp(min=1e-4)
         box_loss = box_regression_loss(
             at_centres, boxes, mask, code_weights, self.loss_bbox, num_boxes
         )

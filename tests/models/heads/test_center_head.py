@@ -42,6 +42,13 @@ def test_a_class_reaches_its_task_by_name_not_by_number(small_config):
     assert peaks == [0, 0, 0, 1, 0, 0]
 
 
+def test_an_ignored_label_reaches_no_task(small_config):
+    head = build_head(small_config)
+    heatmaps, *_, masks = head.get_targets([head._in_task_order(ground_truth(-1))])
+    assert not any(heatmap.any() for heatmap in heatmaps)
+    assert not any(mask.any() for mask in masks)
+
+
 def test_predicted_labels_are_the_data_sets_own(small_config):
     head = build_head(small_config).eval()
     outputs = head([torch.randn(1, 32, 32, 32)])
