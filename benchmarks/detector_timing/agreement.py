@@ -1,4 +1,4 @@
-"""How far two ways of computing the same thing are apart: devices, and ours against the reference."""
+"""How far two ways to the same numbers are apart: devices, and ours against the reference."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float]:
     ]
     return {
         "outputs": max(relative(x, y) for x, y in zip(a["outputs"], b["outputs"], strict=True)),
-        "scores": max(relative(x, y) for x, y in same),
+        "scores": max(relative(x, y) for x, y in best),
         "most_boxes_more_or_less": max(abs(n - m) for n, m in counts),
         **{
             name: abs(value - b["losses"][name]) / max(abs(value), 1e-9)
