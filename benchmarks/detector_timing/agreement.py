@@ -69,9 +69,7 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float]:
         return ((x - y).abs().max() / x.abs().max().clamp(min=1e-9)).item() if x.numel() else 0.0
 
     counts = [(len(x), len(y)) for x, y in zip(a["scores"], b["scores"], strict=True)]
-    same = [
-        (x[:n], y[:n]) for x, y, n in zip(a["scores"], b["scores"], map(min, counts), strict=True)
-    ]
+    best = [(x[: len(y)], y[: len(x)]) for x, y in zip(a["scores"], b["scores"], strict=True)]
     return {
         "outputs": max(relative(x, y) for x, y in zip(a["outputs"], b["outputs"], strict=True)),
         "scores": max(relative(x, y) for x, y in best),

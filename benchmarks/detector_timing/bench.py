@@ -161,9 +161,7 @@ class Bench:
             )
 
             def predict() -> list:
-                with torch.autocast(
-                    self.device, precision.dtype or torch.bfloat16, enabled=enabled
-                ):
+                with torch.autocast(self.device, **mixed):
                     return model(**ready, mode="predict")
 
             yield predict
