@@ -196,7 +196,7 @@ def bench_setting(args: argparse.Namespace, host: Host) -> tuple[dict, tuple]:
 
 
 def small_options() -> dict:
-    """The demo's detector with fewer channels, and with the deformable convolution it leaves out."""
+    """The demo's detector with fewer channels, and the deformable convolution it leaves out."""
     return {
         "model.depth.depth_net.use_dcn": True,
         "model.depth.depth_net.mid_channels": 16,

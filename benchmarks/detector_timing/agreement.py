@@ -1,4 +1,4 @@
-"""How far two ways of computing the same thing are apart: devices, and ours against the reference."""
+"""How far two ways to the same numbers are apart: devices, and ours against the reference."""
 
 from __future__ import annotations
 
@@ -69,12 +69,10 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> dict[str, float]:
         return ((x - y).abs().max() / x.abs().max().clamp(min=1e-9)).item() if x.numel() else 0.0
 
     counts = [(len(x), len(y)) for x, y in zip(a["scores"], b["scores"], strict=True)]
-    same = [
-        (x[:n], y[:n]) for x, y, n in zip(a["scores"], b["scores"], map(min, counts), strict=True)
-    ]
+    best = [(x[: len(y)], y[: len(x)]) for x, y in zip(a["scores"], b["scores"], strict=True)]
     return {
         "outputs": max(relative(x, y) for x, y in zip(a["outputs"], b["outputs"], strict=True)),
-        "scores": max(relative(x, y) for x, y in same),
+        "scores": max(relative(x, y) for x, y in best),
         "most_boxes_more_or_less": max(abs(n - m) for n, m in counts),
         **{
             name: abs(value - b["losses"][name]) / max(abs(value), 1e-9)

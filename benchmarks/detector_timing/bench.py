@@ -18,6 +18,7 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 
@@ -90,6 +91,7 @@ class Bench:
     @cached_property
     def model(self) -> nn.Module:
         """The detector with its first random weights, on the device."""
+        MMLogger.get_current_instance().setLevel("WARNING")  # it would tell of every weight
         torch.manual_seed(0)
         model = MODELS.build(self.cfg.model)
         model.init_weights()
@@ -154,12 +156,12 @@ class Bench:
         with self.set_to(precision) as model, torch.no_grad():
             model.eval()
             ready = model.data_preprocessor(batch, False)
-            enabled = precision.dtype is not None
+            mixed = dict(
+                dtype=precision.dtype or torch.bfloat16, enabled=precision.dtype is not None
+            )
 
             def predict() -> list:
-                with torch.autocast(
-                    self.device, precision.dtype or torch.bfloat16, enabled=enabled
-                ):
+                with torch.autocast(self.device, **mixed):
                     return model(**ready, mode="predict")
 
             yield predict

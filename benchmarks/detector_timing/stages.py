@@ -13,9 +13,6 @@ from .bench import PRECISIONS, Bench, Precision
 from .profiling import profiled
 from .reference_way import reference_way
 
-# The first needs no quiet machine: the tools' runs go on beside it.
-UNTIMED = ("agreement/devices",)
-
 
 def stages(train_batch: int, predict_batches: tuple[int, ...]) -> dict[str, Callable]:
     """name -> function of a :class:`Bench` that returns what is written."""
