@@ -5,60 +5,34 @@ The same boxes as mmdet3d's CenterHead gives, see tests/deploy/test_decoding.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
+from bevdepth_plus.deploy.description import Decoding, ModelDescription
 from bevdepth_plus.deploy.results import Boxes, joined
+from bevdepth_plus.errors import DataError
 
-TaskMaps = Mapping[str, np.ndarray]  # part -> [channels, Y, X]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How maps become boxes.
-
-    Attributes:
-        classes: names, in the order of the labels.
-        tasks: the classes of each task, in the order of its heatmap's channels.
-        lower: x and y of the grid's lower corner, metres.
-        cell: size of a cell in x and y, metres.
-        centre_limits: x, y, z lower, then upper; boxes with a centre beyond are dropped.
-        score_threshold: boxes must score more.
-        max_candidates: of a task, before suppression.
-        max_boxes: of a task, after it.
-        radii: of each task, *squared* metres: a box is dropped if one that scores more is no
-            farther on the ground.
-        log_sizes: the head gives logarithms of sizes.
-    """
-
-    classes: tuple[str, ...]
-    tasks: tuple[tuple[str, ...], ...]
-    lower: tuple[float, float]
-    cell: tuple[float, float]
-    centre_limits: tuple[float, ...]
-    score_threshold: float
-    max_candidates: int
-    max_boxes: int
-    radii: tuple[float, ...]
-    log_sizes: bool = True
-
-
-def decode(maps: Sequence[TaskMaps], decoding: Decoding) -> Boxes:
+def decode(maps: Mapping[str, np.ndarray], model: ModelDescription) -> Boxes:
     """The boxes of all tasks, task by task, best score first.
 
     Args:
-        maps: of each task: ``heatmap`` (logits), ``reg``, ``height``, ``dim``, ``rot`` (sine,
-            cosine) and, if the model has velocities, ``vel``.
-        decoding: of the same head.
+        maps: ``task0.heatmap`` (logits), ``task0.reg``, ``.height``, ``.dim``, ``.rot`` (sine,
+            cosine) and, if the model has velocities, ``.vel``; ``[C, Y, X]`` each.
+        model: that they are from.
 
     Raises:
-        ValueError: the number of tasks or of a heatmap's channels is another.
+        DataError: the model has no box head, or one with another kind of suppression.
+        ValueError: a map is missing, or a heatmap has another number of channels than classes.
     """
-    if len(maps) != len(decoding.tasks):
-        raise ValueError(f"expected maps of {len(decoding.tasks)} tasks, got {len(maps)}")
-    return joined([_decode_task(part, task, decoding) for task, part in enumerate(maps)])
+    if model.decoding is None:
+        raise DataError(f"{model.config}: the model has no box head, so there are no boxes")
+    if model.decoding.nms_type != "circle":
+        raise DataError(
+            f"{model.config}: boxes are decoded with nms_type 'circle' alone, the model has "
+            f"{model.decoding.nms_type!r}"
+        )
+    return joined([_decode_task(maps, task, model, model.decoding) for task in range(len(model.tasks))])
 
 
 def circle_suppression(
@@ -80,9 +54,13 @@ def circle_suppression(
     return np.array(kept, dtype=np.int64)
 
 
-def _decode_task(maps: TaskMaps, task: int, decoding: Decoding) -> Boxes:
-    names = decoding.tasks[task]
-    heatmap = np.asarray(maps["heatmap"], dtype=np.float32)
+def _decode_task(
+    maps: Mapping[str, np.ndarray], task: int, model: ModelDescription, decoding: Decoding
+) -> Boxes:
+    names = model.tasks[task]
+    if f"task{task}.heatmap" not in maps:
+        raise ValueError(f"the model has {len(model.tasks)} tasks, task {task} has no maps")
+    heatmap = np.asarray(maps[f"task{task}.heatmap"], dtype=np.float32)
     if heatmap.shape[0] != len(names):
         raise ValueError(
             f"task {task} has {len(names)} classes, its heatmap {heatmap.shape[0]} channels"
@@ -90,31 +68,35 @@ def _decode_task(maps: TaskMaps, task: int, decoding: Decoding) -> Boxes:
     # The best cells of all classes that score enough.
     scores = _sigmoid(heatmap).reshape(-1)
     candidates = np.flatnonzero(scores > decoding.score_threshold)
-    order = np.argsort(-scores[candidates], kind="stable")[: decoding.max_candidates]
+    order = np.argsort(-scores[candidates], kind="stable")[: decoding.num_candidates]
     candidates = candidates[order]
     scores = scores[candidates]
     channel, cell = np.divmod(candidates, heatmap.shape[1] * heatmap.shape[2])
     row, column = np.divmod(cell, heatmap.shape[2])
 
     def at_cells(part: str) -> np.ndarray:  # [K, channels]
-        return np.asarray(maps[part], dtype=np.float32)[:, row, column].T
+        return np.asarray(maps[f"task{task}.{part}"], dtype=np.float32)[:, row, column].T
 
     # As mmdet3d in float32, so that the same boxes come out.
-    offset = at_cells("reg")
-    cell_size = np.array(decoding.cell, dtype=np.float32)
-    lower = np.array(decoding.lower, dtype=np.float32)
-    ground = (np.stack([column, row], axis=1).astype(np.float32) + offset) * cell_size + lower
-    centres = np.concatenate([ground, at_cells("height")], axis=1)  # [K, 3], gravity centre
+    cell_size = np.array(model.grid.cell[:2], dtype=np.float32)
+    lower = np.array(model.grid.lower[:2], dtype=np.float32)
+    cells = np.stack([column, row], axis=1).astype(np.float32) + at_cells("reg")
+    centres = np.concatenate([cells * cell_size + lower, at_cells("height")], axis=1)  # [K, 3]
     limits = np.array(decoding.centre_limits, dtype=np.float32)
     within = ((centres >= limits[:3]) & (centres <= limits[3:])).all(axis=1)
     sizes = np.exp(at_cells("dim")) if decoding.log_sizes else at_cells("dim")
     sine, cosine = at_cells("rot").T
-    velocities = at_cells("vel") if "vel" in maps else np.full((len(scores), 2), np.nan, "f4")
-    labels = np.array([decoding.classes.index(name) for name in names], dtype=np.int64)[channel]
+    has_velocity = f"task{task}.vel" in maps
+    velocities = at_cells("vel") if has_velocity else np.full((len(scores), 2), np.nan, "f4")
+    labels = np.array([model.classes.index(name) for name in names], dtype=np.int64)[channel]
     boxes = Boxes(
-        centres, sizes, np.arctan2(sine, cosine), velocities, scores, labels, decoding.classes
+        centres, sizes, np.arctan2(sine, cosine), velocities, scores, labels, model.classes
     )[within]
-    return boxes[circle_suppression(boxes.centres[:, :2], decoding.radii[task], decoding.max_boxes)]
+    return boxes[
+        circle_suppression(
+            boxes.centres[:, :2], decoding.squared_radii[task], decoding.max_per_task
+        )
+    ]
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

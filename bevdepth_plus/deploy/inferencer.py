@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from bevdepth_plus.deploy.decoding import decode
 from bevdepth_plus.deploy.description import ModelDescription
-from bevdepth_plus.deploy.geometry import pixel_to_grid
 from bevdepth_plus.deploy.images import ImageSource, prepare_image
 from bevdepth_plus.deploy.results import Boxes, Result
 from bevdepth_plus.deploy.rig import Rig, RigCamera
@@ -25,22 +24,28 @@ class Backend(Protocol):
 
     description: ModelDescription
 
-    def image_part(
+    def perceive(
         self,
         images: np.ndarray,  # uint8 [N, 3, H, W], RGB
-        intrinsics: np.ndarray,  # float32 [N, 3, 3]
-        ego_T_cam: np.ndarray,  # float32 [N, 4, 4]
-        image_aug: np.ndarray,  # float32 [N, 3, 3]
+        intrinsics: np.ndarray,  # [N, 3, 3], pixels of the undistorted images
+        ego_T_cam: np.ndarray,  # [N, 4, 4]
+        image_aug: np.ndarray,  # [N, 3, 3], pixels of the undistorted images -> network pixels
     ) -> list[ImageFeatures]:
         """Depth and context of each camera."""
         ...
 
-    def pool(self, features: Sequence[ImageFeatures], pixel_to_grid: np.ndarray) -> Any:
-        """One moment's BEV map, from ``pixel_to_grid`` float32 ``[N, 3, 4]``."""
+    def splat(
+        self,
+        features: Sequence[ImageFeatures],
+        intrinsics: np.ndarray,  # [N, 3, 3]
+        ego_T_cam: np.ndarray,  # [N, 4, 4], into the key frame's ego
+        image_aug: np.ndarray,  # [N, 3, 3]
+    ) -> Any:
+        """One moment's BEV map."""
         ...
 
-    def bev_part(self, bevs: Sequence[Any]) -> list[dict[str, np.ndarray]]:
-        """Each task's maps ``[channels, Y, X]``, from the BEV maps of all moments, newest first."""
+    def head_maps(self, bevs: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        """The heads' maps by name, ``[C, Y, X]`` each, from S moments, newest first."""
         ...
 
 
@@ -171,11 +176,11 @@ class Inferencer:
                 prepare_image(image, camera, self.description.image_size, self.pixels)
                 for image, camera in zip(images, cameras, strict=True)
             ]
-        features = self.backend.image_part(
+        features = self.backend.perceive(
             np.stack([p.pixels for p in prepared]),
-            np.stack([p.intrinsics for p in prepared]).astype(np.float32),
-            np.stack([camera.ego_T_cam for camera in cameras]).astype(np.float32),
-            np.stack([p.image_aug for p in prepared]).astype(np.float32),
+            np.stack([p.intrinsics for p in prepared]),
+            np.stack([camera.ego_T_cam for camera in cameras]),
+            np.stack([p.image_aug for p in prepared]),
         )
         stamps = [None] * len(cameras) if stamps is None else stamps
         return [
@@ -199,21 +204,20 @@ class Inferencer:
         clock = clock or Stopwatch()
         num_frames = self.description.num_frames
         with clock.stage("pooling"):
-            bevs = [self._pool(moment) for moment in moments[:num_frames]]
+            bevs = [self._splat(moment) for moment in moments[:num_frames]]
             bevs += [bevs[0]] * (num_frames - len(bevs))
         with clock.stage("BEV part"):
-            maps = self.backend.bev_part(bevs)
+            maps = self.backend.head_maps(bevs)
         with clock.stage("boxes"):
-            return decode(maps, self.description.decoding)
+            return decode(maps, self.description)
 
-    def _pool(self, moment: Sequence[tuple[PerceivedCamera, np.ndarray]]) -> Any:
-        matrices = pixel_to_grid(
+    def _splat(self, moment: Sequence[tuple[PerceivedCamera, np.ndarray]]) -> Any:
+        return self.backend.splat(
+            [camera.features for camera, _ in moment],
             np.stack([camera.intrinsics for camera, _ in moment]),
             np.stack([pose for _, pose in moment]),
             np.stack([camera.image_aug for camera, _ in moment]),
-            self.description.grid,
         )
-        return self.backend.pool([camera.features for camera, _ in moment], matrices)
 
 
 class Stopwatch:
@@ -231,7 +235,3 @@ class Stopwatch:
             spent = 1e3 * (time.perf_counter() - start)
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
 
-
-def with_stamp(camera: PerceivedCamera, stamp: float) -> PerceivedCamera:
-    """The same features at another time."""
-    return replace(camera, stamp=stamp)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,9 @@ from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.config import Config
 
 import bevdepth_plus.plugin  # noqa: F401
-from bevdepth_plus.deploy.decoding import Decoding, circle_suppression, decode
+from bevdepth_plus.deploy.decoding import circle_suppression, decode
+from bevdepth_plus.deploy.description import Decoding, Grid
+from bevdepth_plus.errors import DataError
 
 GRID = dict(x=(-25.6, 25.6, 0.8), y=(-25.6, 25.6, 0.8), z=(-5.0, 3.0, 8.0))
 PARTS = dict(reg=2, height=1, dim=3, rot=2, vel=2)
@@ -22,19 +27,30 @@ def head():
     return MODELS.build({**config, "in_channels": 8, "grid": GRID})
 
 
-def decoding_of(head, **changes) -> Decoding:
-    settings = dict(
-        classes=tuple(name for names in head.class_names for name in names),
-        tasks=tuple(tuple(names) for names in head.class_names),
-        lower=(-25.6, -25.6),
-        cell=(0.8, 0.8),
-        centre_limits=tuple(float(x) for x in head.bbox_coder.post_center_range),
+def model_of(head, classes=None) -> SimpleNamespace:
+    """What `decode` reads of a ModelDescription."""
+    decoding = Decoding(
+        nms_type="circle",
+        squared_radii=tuple(head.test_cfg["min_radius"]),
+        max_per_task=head.test_cfg["post_max_size"],
+        num_candidates=head.bbox_coder.max_num,
         score_threshold=head.bbox_coder.score_threshold,
-        max_candidates=head.bbox_coder.max_num,
-        max_boxes=head.test_cfg["post_max_size"],
-        radii=tuple(head.test_cfg["min_radius"]),
+        centre_limits=tuple(float(x) for x in head.bbox_coder.post_center_range),
+        log_sizes=True,
     )
-    return Decoding(**{**settings, **changes})
+    tasks = tuple(tuple(names) for names in head.class_names)
+    names = tuple(name for names in tasks for name in names)
+    return SimpleNamespace(
+        config="a config", classes=classes or names, tasks=tasks, grid=Grid(**GRID), decoding=decoding
+    )
+
+
+def named(maps) -> dict[str, np.ndarray]:
+    return {
+        f"task{index}.{part}": np.asarray(value).reshape(value.shape[-3:])
+        for index, task in enumerate(maps)
+        for part, value in task.items()
+    }
 
 
 def random_maps(head, seed: int, spread: float) -> list[dict[str, torch.Tensor]]:
@@ -57,10 +73,7 @@ def test_boxes_are_those_of_mmdet3d(head, spread):
     expected = MODELS.get("CenterHead").predict_by_feat(
         head, tuple([task] for task in maps), [dict(box_type_3d=LiDARInstance3DBoxes)]
     )[0]
-    boxes = decode(
-        [{part: value[0].numpy() for part, value in task.items()} for task in maps],
-        decoding_of(head),
-    )
+    boxes = decode(named(maps), model_of(head))
     assert (len(boxes) == 0) == (spread == 0.2)
     assert len(boxes) == len(expected.scores_3d)
     assert boxes.labels.tolist() == expected.labels_3d.tolist()
@@ -81,7 +94,7 @@ def test_a_label_is_the_place_of_its_class_in_the_list_of_classes(head):
     ]
     maps[2]["heatmap"][1, 5, 7] = 3.0  # trailer
     classes = ("trailer", *(n for names in head.class_names for n in names if n != "trailer"))
-    boxes = decode(maps, decoding_of(head, classes=classes))
+    boxes = decode(named(maps), model_of(head, classes))
     assert boxes.names == ["trailer"] and boxes.labels.tolist() == [0]
 
 
@@ -96,9 +109,18 @@ def test_a_dropped_box_drops_no_other():
     assert circle_suppression(centres, radius=4.0, max_boxes=9).tolist() == [0, 2]
 
 
-def test_another_number_of_tasks_or_classes_is_an_error(head):
-    maps = [{k: v[0].numpy() for k, v in task.items()} for task in random_maps(head, 0, 1.0)]
-    with pytest.raises(ValueError, match="expected maps of 6 tasks, got 5"):
-        decode(maps[:5], decoding_of(head))
+def test_missing_maps_and_another_number_of_classes_are_errors(head):
+    maps = named(random_maps(head, 0, 1.0))
+    with pytest.raises(ValueError, match="the model has 6 tasks, task 5 has no maps"):
+        decode({k: v for k, v in maps.items() if "task5" not in k}, model_of(head))
     with pytest.raises(ValueError, match="task 0 has 1 classes, its heatmap 2 channels"):
-        decode([maps[1], *maps[1:]], decoding_of(head))
+        decode({**maps, "task0.heatmap": maps["task1.heatmap"]}, model_of(head))
+
+
+def test_a_model_without_boxes_or_with_another_suppression_says_so(head):
+    model = model_of(head)
+    with pytest.raises(DataError, match="a config: the model has no box head"):
+        decode({}, SimpleNamespace(**{**vars(model), "decoding": None}))
+    rotated = replace(model.decoding, nms_type="rotate")
+    with pytest.raises(DataError, match="nms_type 'circle' alone, the model has 'rotate'"):
+        decode({}, SimpleNamespace(**{**vars(model), "decoding": rotated}))
