@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Is the calibration of an info file plausible? Prints a line a problem; exits with 1 if any."""
+"""Is the calibration of an info file or of a rig file plausible?
+
+Prints a line a problem: camera, field, value, what to do. Exits with 1 if there is any.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,24 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bevdepth_plus.datasets.calibration import check_sample, horizon_of
-from bevdepth_plus.datasets.image_files import read_image
-from bevdepth_plus.datasets.info_file import read_info_file
-from bevdepth_plus.engine.launch import run_tool
-from bevdepth_plus.visualization.calibration_page import draw_calibration, scene_of_info
+from bevdepth_plus.deploy.image_files import read_image
+from bevdepth_plus.deploy.rig_checks import check_rig, elevations, field_of_view
+from bevdepth_plus.deploy.rig_file import load_rig
+from bevdepth_plus.errors import DataError
 
 NUM_OVERLAYS = 4
+RIG_FILES = (".yaml", ".yml", ".json")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("infos", type=Path, help="info file (.pkl)")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("infos", type=Path, help="info file (.pkl) or rig file (.yaml, .json)")
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="PNG",
+        help="of a rig file: draw the rig from above and each camera's horizon",
+    )
     parser.add_argument(
         "--images", default="samples/{camera}", help="image folders beside the info file"
     )
@@ -38,6 +47,38 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.infos.suffix in RIG_FILES:
+        sys.exit(check_rig_file(args.infos, args.picture))
+    if args.picture is not None:
+        raise DataError("--picture draws rig files; for an info file say --overlays DIR")
+    check_info_file(args)
+
+
+def check_rig_file(path: Path, picture: Path | None) -> int:
+    """Checks a rig; needs neither torch nor an mm* library."""
+    rig = load_rig(path, check_poses=False)
+    problems = check_rig(rig)
+    print(
+        "\n".join([*map(str, problems), f"cameras: {len(rig.cameras)}, problems: {len(problems)}"])
+    )
+    for camera in rig.cameras:
+        low, high = elevations(camera)
+        print(
+            f"{camera.name}: field of view {field_of_view(camera):.0f} degrees, sees from "
+            f"{low:.0f} to {high:.0f} degrees of elevation"
+        )
+    if picture is not None:
+        from bevdepth_plus.deploy.rig_picture import draw_rig
+
+        draw_rig(rig, picture)
+        print(f"picture: {picture}")
+    return 1 if problems else 0
+
+
+def check_info_file(args: argparse.Namespace) -> None:
+    from bevdepth_plus.datasets.calibration import check_sample
+    from bevdepth_plus.datasets.info_file import read_info_file
+
     content = read_info_file(args.infos)
     infos = content["data_list"][:: max(1, args.every)]
     problems, horizons = [], []
@@ -61,6 +102,8 @@ def main() -> None:
 
 def horizon_lines(info: Mapping, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     """Where the cameras of one sample have the horizon, which the network's crop follows."""
+    from bevdepth_plus.datasets.calibration import horizon_of
+
     return [
         f"{name}: horizon at row {horizon_of(camera, info, sizes[name][0]):.0f} of {sizes[name][1]}"
         for name, camera in info["images"].items()
@@ -68,6 +111,8 @@ def horizon_lines(info: Mapping, sizes: Mapping[str, tuple[int, int]]) -> list[s
 
 
 def draw_overlay(info: Mapping, categories: Mapping[str, int], args: argparse.Namespace) -> None:
+    from bevdepth_plus.visualization.calibration_page import draw_calibration, scene_of_info
+
     root = args.infos.parent
     folders = {name: str(root / args.images.format(camera=name)) for name in info["images"]}
     scene, ground_truth = scene_of_info(info, categories, folders, str(root / args.points))
@@ -75,4 +120,8 @@ def draw_overlay(info: Mapping, categories: Mapping[str, int], args: argparse.Na
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    try:
+        main()
+    except DataError as error:
+        print(f"{Path(sys.argv[0]).name}: {str(error).splitlines()[-1]}", file=sys.stderr)
+        sys.exit(2)

@@ -26,7 +26,9 @@ def parse_args() -> argparse.Namespace:
     ros.add_argument("out", type=Path, help="rig file to write (.yaml)")
     ros.add_argument("--camera-info", type=Path, nargs="+", required=True, metavar="YAML")
     ros.add_argument("--transforms", type=Path, required=True, metavar="YAML")
-    ros.add_argument("--base", default=BASE_FRAME, help="the vehicle's frame (default: %(default)s)")
+    ros.add_argument(
+        "--base", default=BASE_FRAME, help="the vehicle's frame (default: %(default)s)"
+    )
     ros.add_argument(
         "--frames", nargs="+", default=[], metavar="CAMERA=FRAME", help="frames of the cameras"
     )
@@ -72,8 +74,8 @@ def main() -> None:
             fx, fy = camera.intrinsics[[0, 1], [0, 1]]
             lens = camera.distortion.model if camera.distortion else "pinhole"
             print(
-                f"{camera.name}: {camera.width} x {camera.height}, fx {fx:.1f}, fy {fy:.1f}, {lens}, "
-                f"at ({x:.2f}, {y:.2f}, {z:.2f}) m, frame {camera.frame_id or '-'}"
+                f"{camera.name}: {camera.width} x {camera.height}, fx {fx:.1f}, fy {fy:.1f}, "
+                f"{lens}, at ({x:.2f}, {y:.2f}, {z:.2f}) m, frame {camera.frame_id or '-'}"
             )
     print(f"written: {args.out}")
 
@@ -100,7 +102,9 @@ def from_nuscenes(args: argparse.Namespace) -> Rig:
     samples = {info["token"]: info for info in read_info_file(args.source)["data_list"]}
     token = args.sample or next(iter(samples))
     if token not in samples:
-        raise DataError(f"--sample: {args.source} has no sample {token}; leave it out for the first")
+        raise DataError(
+            f"--sample: {args.source} has no sample {token}; leave it out for the first"
+        )
     sizes = {}
     for name, camera in samples[token]["images"].items():
         path = args.source.parent / args.images.format(camera=name) / camera["img_path"]

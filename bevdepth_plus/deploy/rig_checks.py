@@ -87,7 +87,8 @@ def field_of_view(camera: RigCamera) -> float:
 
 
 def _camera(camera: RigCamera) -> Iterator[Problem]:
-    yield from _intrinsics(camera)
+    lens = list(_intrinsics(camera))
+    yield from lens
     turn = fold(camera)
     if turn is not None:
         yield Problem(
@@ -99,14 +100,11 @@ def _camera(camera: RigCamera) -> Iterator[Problem]:
         )
     problem = pose_problem(camera.ego_T_cam)
     if problem:
-        yield Problem(camera.name, "ego_T_cam", problem.partition(":")[0], _remedy(problem))
+        value, _, remedy = problem.partition(": ")
+        yield Problem(camera.name, "ego_T_cam", value, remedy)
         return
     yield from _position(camera)
-    yield from _direction(camera)
-
-
-def _remedy(problem: str) -> str:
-    return problem.partition(": ")[2]
+    yield from _direction(camera, knows_rows=not lens and turn is None)
 
 
 def _intrinsics(camera: RigCamera) -> Iterator[Problem]:
@@ -165,7 +163,7 @@ def _position(camera: RigCamera) -> Iterator[Problem]:
         )
 
 
-def _direction(camera: RigCamera) -> Iterator[Problem]:
+def _direction(camera: RigCamera, knows_rows: bool) -> Iterator[Problem]:
     yaw, pitch, roll = angles_of(camera.ego_T_cam[:3, :3] @ EGO_R_CAM.T)
     shown = f"(yaw {yaw:.1f}, pitch {pitch:.1f}, roll {roll:.1f} degrees)"
     low, high = elevations(camera)
@@ -178,7 +176,7 @@ def _direction(camera: RigCamera) -> Iterator[Problem]:
             "camera axes are x right, y down, z forward; are they another frame's (ROS body axes), "
             "the quaternion's order not w x y z, or are the images turned?",
         )
-    elif high < 0 or low > 0:
+    elif knows_rows and (high < 0 or low > 0):
         where, edge = ("ground", high) if high < 0 else ("sky", low)
         yield Problem(
             camera.name,

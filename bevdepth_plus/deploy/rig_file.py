@@ -214,7 +214,9 @@ def _pinhole_entry(intrinsics: np.ndarray) -> dict[str, float]:
 def _pose_entry(pose: np.ndarray, own_axes: np.ndarray) -> dict[str, Any]:
     """Position and angles, which people can read; a quaternion where angles lose something."""
     entry: dict[str, Any] = {"position": pose[:3, 3].tolist()}
-    angles = [round(angle, 12) for angle in angles_of(pose[:3, :3] @ own_axes.T)]
-    if np.abs(rotation_from_angles(*angles) @ own_axes - pose[:3, :3]).max() < 1e-12:
+    quaternion = quaternion_of(pose[:3, :3])  # of a matrix from float32, the nearest rotation
+    rotation = rotation_from_quaternion(*quaternion)
+    angles = [round(angle, 12) for angle in angles_of(rotation @ own_axes.T)]
+    if np.abs(rotation_from_angles(*angles) @ own_axes - rotation).max() < 1e-12:
         return entry | dict(zip(_ANGLES, angles, strict=True))
-    return entry | {"quaternion": list(quaternion_of(pose[:3, :3]))}
+    return entry | {"quaternion": list(quaternion)}

@@ -33,13 +33,14 @@ def draw_rig(rig: Rig, path: str | Path) -> None:
         raise DataError("pictures need matplotlib: pip install matplotlib") from None
     columns = min(3, len(rig.cameras))
     rows = math.ceil(len(rig.cameras) / columns)
-    figure = matplotlib.figure.Figure(figsize=(5 + 4 * columns, max(5.0, 2.6 * rows)), dpi=100)
+    figure = matplotlib.figure.Figure(
+        figsize=(5.5 + 4 * columns, max(5.0, 2.6 * rows)), dpi=100, layout="constrained"
+    )
     grid = figure.add_gridspec(rows, columns + 1, width_ratios=[1.4] + [1.0] * columns)
     _from_above(figure.add_subplot(grid[:, 0]), rig)
     for index, camera in enumerate(rig.cameras):
         axes = figure.add_subplot(grid[index // columns, 1 + index % columns])
         _view(axes, camera, f"C{index % 10}")
-    figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     with atomic_write(path) as file:
@@ -64,18 +65,23 @@ def _from_above(axes: Any, rig: Rig) -> None:
         pinhole = CameraImages(camera).camera_for(camera.width, camera.height)
         x, y = pinhole.position[:2]
         colour = f"C{index % 10}"
-        edge = np.array([[0, 0.5, 1], [1, 0.5, 1]]) * [pinhole.width, pinhole.height, 1]
+        edge = np.ones((21, 3))
+        edge[:, 0], edge[:, 1] = np.linspace(0, pinhole.width, 21), pinhole.height / 2
         rays = edge @ np.linalg.inv(pinhole.intrinsics).T @ pinhole.ego_T_cam[:2, :3].T
         ends = rays / np.linalg.norm(rays, axis=1, keepdims=True) * REACH + [x, y]
         axes.fill([-y, *-ends[:, 1]], [x, *ends[:, 0]], color=colour, alpha=0.2)
-        axes.plot([-y], [x], "o", color=colour, label=f"{camera.name}, {camera.position[2]:.2f} m")
+        axes.plot([-y], [x], "o", color=colour)
+        label = f"{camera.name}\n{camera.position[2]:.2f} m high"
+        name_at = (0.7 * ends[10] + 0.3 * np.array([x, y])) * [1, -1]
+        axes.annotate(label, name_at[::-1], ha="center", va="center", fontsize=7, color=colour)
     if rig.ego_T_lidar is not None:
-        axes.plot([-rig.ego_T_lidar[1, 3]], [rig.ego_T_lidar[0, 3]], "ks", label="LiDAR")
+        axes.plot([-rig.ego_T_lidar[1, 3]], [rig.ego_T_lidar[0, 3]], "ks", markersize=4)
+        at = (-rig.ego_T_lidar[1, 3], rig.ego_T_lidar[0, 3])
+        axes.annotate("LiDAR", at, textcoords="offset points", xytext=(6, -3), fontsize=8)
     axes.set_aspect("equal")
     axes.set_xlabel("right of the rear axle, m (left is negative)")
     axes.set_ylabel("ahead, m")
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2)
-    axes.set_title("from above, heights of the cameras")
+    axes.set_title(f"from above, fields of view to {REACH:g} m", fontsize=10)
 
 
 def _view(axes: Any, camera: RigCamera, colour: str) -> None:
@@ -84,7 +90,7 @@ def _view(axes: Any, camera: RigCamera, colour: str) -> None:
         image, pinhole = shown.image, shown.camera
     else:
         pinhole = CameraImages(camera).camera_for(camera.width, camera.height)
-        image = np.full((pinhole.height, pinhole.width, 3), 210, np.uint8)
+        image = np.full((pinhole.height, pinhole.width, 3), 130, np.uint8)
     axes.imshow(image, extent=(0, pinhole.width, pinhole.height, 0))
     axes.plot([0, pinhole.width], horizon(pinhole), color=colour, linewidth=2)
     for distance in RANGES:

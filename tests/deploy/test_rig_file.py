@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,13 @@ def test_a_camera_cannot_be_changed_behind_its_users_back() -> None:
     camera = nuscenes_rig().cameras[0]
     with pytest.raises(ValueError, match="read-only"):
         camera.intrinsics[0, 0] = 1.0
+
+
+def test_a_pose_of_float32_is_written_as_angles_that_people_can_read(tmp_path: Path) -> None:
+    rig = nuscenes_rig()
+    poses = [camera.ego_T_cam.astype(np.float32) for camera in rig.cameras]
+    rounded = [replace(c, ego_T_cam=pose) for c, pose in zip(rig.cameras, poses, strict=True)]
+    save_rig(replace(rig, cameras=tuple(rounded)), tmp_path / "rig.yaml")
+    assert "quaternion" not in (tmp_path / "rig.yaml").read_text()
+    for camera, again in zip(rig.cameras, load_rig(tmp_path / "rig.yaml").cameras, strict=True):
+        np.testing.assert_allclose(again.ego_T_cam, camera.ego_T_cam, atol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from bevdepth_plus.datasets.image_files import decode, read_bytes
+from bevdepth_plus.deploy.image_files import decode, read_bytes
 from bevdepth_plus.errors import DataError
 
 

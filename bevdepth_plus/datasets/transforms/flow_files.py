@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bevdepth_plus.datasets.image_files import read_bytes, read_image
+from bevdepth_plus.deploy.image_files import read_bytes, read_image
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_write
 

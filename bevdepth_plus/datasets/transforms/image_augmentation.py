@@ -1,84 +1,18 @@
-"""Resize, crop, flip and rotate images; the 3x3 matrix of it goes along with the image.
-
-Pixel coordinates are (column, row) with centres at integer + 0.5, so resizing scales them and
-mirroring maps u to W - u.
-"""
+"""Draws how images are resized, cropped, flipped and rotated; the 3x3 matrix goes along."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from bevdepth_plus.deploy.image_crop import ImageAugmentationParams, augment_image
 from bevdepth_plus.geometry.horizon import horizon_row
 
 # Where the horizon may lie in the network's image, as shares of its height from the top. BEVDepth's
 # crop has it at 0.27 to 0.30 in nuScenes' six cameras.
 HORIZON_BAND = (0.2, 0.4)
-
-
-@dataclass(frozen=True)
-class ImageAugmentationParams:
-    """What happens to one camera's images, in this order.
-
-    Attributes:
-        resized: Width and height in pixels after resizing.
-        crop: Left and top corner of the crop, pixels of the resized image; the crop may reach
-            over the image's border, where it is black.
-        flip: Mirror left and right.
-        rotation: Radians, counter-clockwise as seen on the screen, about the crop's centre.
-    """
-
-    resized: tuple[int, int]
-    crop: tuple[int, int]
-    flip: bool = False
-    rotation: float = 0.0
-
-
-def augmentation_matrix(
-    params: ImageAugmentationParams,
-    raw_size: tuple[int, int],  # width, height
-    final_size: tuple[int, int],  # width, height
-) -> np.ndarray:
-    """The map of pixel coordinates, raw image -> augmented image, [3, 3] float64."""
-    width, height = final_size
-    resize = np.diag([params.resized[0] / raw_size[0], params.resized[1] / raw_size[1], 1.0])
-    flip = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]]) if params.flip else np.eye(3)
-    cos, sin = np.cos(params.rotation), np.sin(params.rotation)
-    # Rows grow downwards, so this is counter-clockwise on the screen.
-    rotate = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    rotate = _translation(width / 2, height / 2) @ rotate @ _translation(-width / 2, -height / 2)
-    return rotate @ flip @ _translation(-params.crop[0], -params.crop[1]) @ resize
-
-
-def augment_image(
-    image: np.ndarray,  # [H, W, C] uint8
-    params: ImageAugmentationParams,
-    final_size: tuple[int, int],  # width, height
-) -> tuple[np.ndarray, np.ndarray]:
-    """Applies the augmentation.
-
-    The image is resized first, averaging over areas when it shrinks (no aliasing), and then warped
-    once, so that crop, flip and rotation cost one interpolation.
-
-    Returns:
-        The augmented image, [final height, final width, C], and the matrix raw pixels -> its
-        pixels, [3, 3] float64.
-    """
-    raw_size = (image.shape[1], image.shape[0])
-    matrix = augmentation_matrix(params, raw_size, final_size)
-    shrinks = params.resized[0] < raw_size[0]
-    resized = cv2.resize(
-        image, params.resized, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    to_raw = np.diag([raw_size[0] / params.resized[0], raw_size[1] / params.resized[1], 1.0])
-    # cv2 counts pixel centres at integers.
-    warp = _translation(-0.5, -0.5) @ matrix @ to_raw @ _translation(0.5, 0.5)
-    return cv2.warpAffine(resized, warp[:2], final_size, flags=cv2.INTER_LINEAR), matrix
 
 
 @TRANSFORMS.register_module()
@@ -142,14 +76,13 @@ class ImageAugmentation(BaseTransform):
     def transform(self, results: dict) -> dict:
         num_cameras = results["image_aug"].shape[1]
         final_size = (self.final_dim[1], self.final_dim[0])
+        sizes = _raw_sizes(results)
         params = [
-            self.draw(key.shape[1], key.shape[0], results["intrinsics"][0, camera], horizon)
-            for camera, (key, horizon) in enumerate(
-                zip(results["img"][:num_cameras], self._horizons(results), strict=True)
-            )
+            self.draw(*sizes[camera], results["intrinsics"][0, camera], horizon)
+            for camera, horizon in enumerate(self._horizons(results))
         ]
         augmented = [
-            augment_image(image, params[index % num_cameras], final_size)
+            augment_image(image, params[index % num_cameras], final_size, sizes[index])
             for index, image in enumerate(results["img"])
         ]
         matrices = np.stack([matrix for _, matrix in augmented])
@@ -214,7 +147,7 @@ class ImageAugmentation(BaseTransform):
         num_cameras = results["image_aug"].shape[1]
         if self.crop == "bottom":
             return [np.nan] * num_cameras
-        widths = [image.shape[1] for image in results["img"][:num_cameras]]
+        widths = [width for width, _ in _raw_sizes(results)[:num_cameras]]
         rows = horizon_row(
             torch.from_numpy(results["intrinsics"][0]),
             torch.from_numpy(results["ego_T_cam"][0]),
@@ -236,5 +169,7 @@ class ImageAugmentation(BaseTransform):
         )
 
 
-def _translation(x: float, y: float) -> np.ndarray:
-    return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])
+def _raw_sizes(results: dict) -> list[tuple[int, int]]:
+    """Width and height of the image files; images decoded in the fast way are smaller."""
+    shapes = results.get("raw_shape") or [image.shape[:2] for image in results["img"]]
+    return [(shape[1], shape[0]) for shape in shapes]

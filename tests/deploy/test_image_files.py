@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.datasets.image_files import decode, read_image
+from bevdepth_plus.deploy.image_files import decode, read_image
 from bevdepth_plus.errors import DataError
 
 
