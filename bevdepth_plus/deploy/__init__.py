@@ -1,0 +1,1 @@
+"""In the vehicle: what runs with and without the training stack."""
