@@ -14,4 +14,13 @@ the same files: whatever touches calibration or pixels exists once.
     rig_picture            a rig from above, and its horizons
     ros_calibration        camera_info and static transforms
     nuscenes_calibration   calibrated_sensor.json and info files
+    inferencer             from images and a rig to boxes; start here
+    streaming              the same for images and poses that come one by one
+    description            model.json: what a model is
+    geometry               from calibration to BEV cells, in the op's bits
+    decoding               from the heads' maps to boxes
+    backends               what runs the network; torch.py alone needs torch and mmdet3d
+
+Exporting is done where models are trained: parts, export, cutting, translations and verify import
+torch and onnx.
 """

@@ -54,6 +54,8 @@ class TriangulationPrior(DepthPrior):
         loss_weight: of the triangulated points.
     """
 
+    single_image = False
+
     def __init__(
         self,
         in_channels: int,

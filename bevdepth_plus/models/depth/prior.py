@@ -48,7 +48,13 @@ class DepthPrior(nn.Module):
         stride: of the features, network pixels.
 
     The :class:`DepthEstimator` fills both in. ``loss`` gets back what ``forward`` returned.
+
+    Attributes:
+        single_image: the prediction of a camera follows from its own image and calibration, so a
+            deployed model may run camera by camera. False where past frames or other cameras count.
     """
+
+    single_image: bool = True
 
     def forward(self, view: View) -> Any:
         """The prior's prediction of a moment; the estimator passes it to the other methods."""
