@@ -97,7 +97,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--wheels", type=Path, help="of a bare host; default: this Python has all")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="a tiny setting, to try the script")
-    parser.add_argument("--limit", type=float, default=240.0, help="seconds; then no stage begins")
+    parser.add_argument("--limit", type=float, default=240.0, help="seconds; then it ends")
     parser.add_argument(
         "--stages", nargs="+", metavar="NAME", help="a stage's name or its beginning, as train/fp16"
     )
@@ -136,12 +136,16 @@ def run_stages(args: argparse.Namespace, host: Host, report: Report, deadline: f
     if args.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     setting, batches = bench_setting(args, host)
-    slower = 8 if args.device == "cpu" else 1
+
+    def at_most(seconds: float) -> float:
+        slower = 8 if args.device == "cpu" else 1
+        return min(seconds * slower, deadline - time.monotonic())
+
     worker = Worker(environment, setting, batches)
     steps, batch = (2, 1) if args.small else (24, 4)
     with ThreadPoolExecutor() as pool:
         tools = {
-            name: pool.submit(tool, host.work, environment, steps, batch, TOOL_SECONDS * slower)
+            name: pool.submit(tool, host.work, environment, steps, batch, at_most(TOOL_SECONDS))
             for name, tool in TOOLS.items()
             if asked_for(name, args)
         }
@@ -156,7 +160,7 @@ def run_stages(args: argparse.Namespace, host: Host, report: Report, deadline: f
             if time.monotonic() > deadline:
                 report.add(name, {"status": "skipped", "reason": "the --limit was reached"})
                 continue
-            report.add(name, worker.run(name, STAGE_SECONDS * slower))
+            report.add(name, worker.run(name, at_most(STAGE_SECONDS)))
         collect(tools, report)
     worker.stop()
     outcomes = report.entries["stages"]

@@ -169,7 +169,7 @@ class Bench:
     def time_training(self, precision: Precision, size: int) -> dict[str, Any]:
         with self.training(precision, size) as (step, optimizer):
             result = self.timed(step, size, self.repeats, optimizer)
-            losses = {key: float(value) for key, value in step().items()}
+            losses = {key: value.item() for key, value in step().items()}
             scaler = getattr(optimizer, "loss_scaler", None)
             scale = {} if scaler is None else {"loss_scale": scaler.get_scale()}
         return result | {"losses_after": losses} | scale

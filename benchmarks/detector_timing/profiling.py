@@ -9,19 +9,14 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-# The driver's and the runtime's names of one thing.
-LAUNCHES = (
-    "cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx",
-    "cudaGraphLaunch", "cudaLaunchCooperativeKernel",
-)  # fmt: skip
-WAITS = ("cudaStreamSynchronize", "cudaEventSynchronize", "cudaDeviceSynchronize")
 READ_BACK = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
 
 
 def profiled(step: Callable[[], Any], device: str, longest: int = 15) -> dict[str, Any]:
     """Counts of one step (call it warm) and the kernels that take most of its time.
 
-    ``cudaDeviceSynchronize`` counts the one or two of the profile itself too.
+    Launches and waits are counted by the runtime's or the driver's calls. Among the waits are the
+    one or two ``cudaDeviceSynchronize`` of the profile itself.
     """
     activities = [ProfilerActivity.CPU]
     if device == "cuda":
@@ -36,16 +31,21 @@ def profiled(step: Callable[[], Any], device: str, longest: int = 15) -> dict[st
     on_host = {entry.key: entry.count for entry in entries if entry.device_type == DeviceType.CPU}
     counts = {
         "operators": sum(count for key, count in on_host.items() if "::" in key),
-        "kernel_launches": sum(on_host.get(key, 0) for key in LAUNCHES),
+        "kernel_launches": sum(count for key, count in on_host.items() if is_launch(key)),
         "read_back": {key: on_host[key] for key in READ_BACK if key in on_host},
     }
     if device != "cuda":
         return counts
-    kernels = [entry for entry in on_device if entry.self_device_time_total > 0]
+    # An annotated range, as the optimizer's, is shown on the device too, around its kernels.
+    kernels = [
+        entry
+        for entry in on_device
+        if entry.self_device_time_total > 0 and not entry.key.startswith("Optimizer.")
+    ]
     kernels.sort(key=lambda entry: entry.self_device_time_total, reverse=True)
     busy = sum(entry.self_device_time_total for entry in kernels)
     return counts | {
-        "waits": {key: on_host[key] for key in WAITS if key in on_host},
+        "waits": {key: count for key, count in on_host.items() if key.endswith("Synchronize")},
         "copies": {k.key: k.count for k in kernels if k.key.startswith(("Memcpy", "Memset"))},
         "device_busy_ms": round(busy / 1e3, 3),
         "longest_kernels": [
@@ -58,3 +58,7 @@ def profiled(step: Callable[[], Any], device: str, longest: int = 15) -> dict[st
             for entry in kernels[:longest]
         ],
     }
+
+
+def is_launch(key: str) -> bool:
+    return key.startswith("cu") and ("LaunchKernel" in key or "GraphLaunch" in key)

@@ -54,6 +54,7 @@ class Host:
         own = [] if self.wheels is None else [self.work / "op", self.work / "site"]
         paths = [*map(str, own), str(ROOT), os.environ.get("PYTHONPATH", "")]
         added = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+        added["PYTHONWARNINGS"] = "ignore"  # of other packages: the output is for the times
         if self.architecture:
             added["TORCH_CUDA_ARCH_LIST"] = self.architecture
         return {**os.environ, **added}
