@@ -80,12 +80,13 @@ def export(
     detector: Any, cfg: Config, args: argparse.Namespace, say: Callable[[str], None]
 ) -> None:
     """Export, verify, and only then put the folder into place."""
+    from bevdepth_plus.deploy.describe import describe
     from bevdepth_plus.deploy.description import FILE_NAME, describe_file
-    from bevdepth_plus.deploy.export import describe, export_graphs, save
+    from bevdepth_plus.deploy.export import export_graphs, save
+    from bevdepth_plus.deploy.translations import DEFORMABLE
     from bevdepth_plus.deploy.verify import verify
 
     deformable = args.deformable or ("GridSample" if args.form == "parts" else "DeformConv")
-    classes = class_names(cfg)
     graphs = export_graphs(detector, args.form, deformable, say)
     samples, inputs = samples_of(detector, cfg, args.verify)
     with atomic_folder(args.out) as folder:
@@ -93,7 +94,8 @@ def export(
         save(graphs, folder)
         graphs.clear()
         files = tuple(describe_file(path) for path in sorted(folder.iterdir()))
-        model = describe(detector, args.form, deformable, Path(args.config).name, classes)
+        name, opset = Path(args.config).name, DEFORMABLE[deformable]
+        model = describe(detector, cfg, name, args.form, deformable, opset)
         model = replace(model, files=files)
         write_json(folder / FILE_NAME, model.to_json(), indent=1)
         say(f"comparing with PyTorch: {inputs}")
@@ -103,8 +105,8 @@ def export(
         print(f"{args.out / file.name}: {file.bytes / 1e6:.1f} MB")
     worst = max(verified.largest_difference.values())
     print(
-        f"{args.out / FILE_NAME}: {verified.samples} samples agree: {verified.cells:,} cells equal, "
-        f"maps within {worst:.1e}, {verified.boxes} boxes found again"
+        f"{args.out / FILE_NAME}: {verified.samples} samples agree: {verified.cells:,} cells "
+        f"equal, maps within {worst:.1e}, {verified.boxes} boxes found again"
     )
 
 
@@ -124,13 +126,6 @@ def samples_of(detector: Any, cfg: Config, wanted: int) -> tuple[Iterable[Any], 
     indices = [index * len(dataset) // count for index in range(count)]
     samples = (loaded_sample(dataset[i], detector.temporal.num_frames) for i in indices)
     return samples, f"{count} of {len(dataset)} samples of {cfg.test_dataloader.dataset.ann_file}"
-
-
-def class_names(cfg: Config) -> tuple[str, ...]:
-    """Names of the labels: the data set's."""
-    from bevdepth_plus.classes import CLASSES
-
-    return tuple(cfg.test_dataloader.dataset.get("metainfo", {}).get("classes", CLASSES))
 
 
 def require_replaceable(out: Path) -> None:

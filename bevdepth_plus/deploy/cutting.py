@@ -23,9 +23,11 @@ IMAGES = "images"
 CALIBRATION = ("intrinsics", "ego_T_cam", "image_aug")
 # Operators of a network's layers: what comes after the last of them is post-processing.
 LAYERS = frozenset(
-    ("Conv", "ConvTranspose", "DeformConv", "GridSample", "Gemm", "MatMul", "BatchNormalization")
-    + ("MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "LayerNormalization")
-    + ("InstanceNormalization", "GroupNormalization")
+    (
+        *("Conv", "ConvTranspose", "DeformConv", "GridSample", "Gemm", "MatMul"),
+        *("BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"),
+        *("LayerNormalization", "InstanceNormalization", "GroupNormalization"),
+    )
 )
 
 

@@ -13,6 +13,7 @@ from bevdepth_plus.deploy.description import Decoding, ModelDescription
 from bevdepth_plus.deploy.results import Boxes, joined
 from bevdepth_plus.errors import DataError
 
+
 def decode(maps: Mapping[str, np.ndarray], model: ModelDescription) -> Boxes:
     """The boxes of all tasks, task by task, best score first.
 
@@ -32,7 +33,9 @@ def decode(maps: Mapping[str, np.ndarray], model: ModelDescription) -> Boxes:
             f"{model.config}: boxes are decoded with nms_type 'circle' alone, the model has "
             f"{model.decoding.nms_type!r}"
         )
-    return joined([_decode_task(maps, task, model, model.decoding) for task in range(len(model.tasks))])
+    return joined(
+        [_decode_task(maps, task, model, model.decoding) for task in range(len(model.tasks))]
+    )
 
 
 def circle_suppression(

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from bevdepth_plus.deploy.crop_rule import CropRule
 from bevdepth_plus.errors import DataError
 
 FORMAT_VERSION = 1
@@ -143,6 +144,7 @@ class ModelDescription:
         grid, frustum: geometry.
         depth_bins: start, stop and step, metres.
         image_size: ``(H, W)`` of the network's images.
+        crop: which part of an image the network gets.
         stride: of the feature cells, network pixels.
         num_frames: moments S that the BEV part takes, key frame first.
         context_channels: C of one moment's BEV map.
@@ -167,6 +169,7 @@ class ModelDescription:
     frustum: FrustumAxes
     depth_bins: tuple[float, ...]
     image_size: tuple[int, ...]
+    crop: CropRule
     stride: int
     num_frames: int
     context_channels: int

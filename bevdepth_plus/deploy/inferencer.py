@@ -5,84 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from bevdepth_plus.deploy.backends import open_backend
 from bevdepth_plus.deploy.decoding import decode
 from bevdepth_plus.deploy.description import ModelDescription
-from bevdepth_plus.deploy.images import ImageSource, prepare_image
+from bevdepth_plus.deploy.features import Backend, PerceivedCamera
+from bevdepth_plus.deploy.images import Source
+from bevdepth_plus.deploy.network_images import NetworkImages
 from bevdepth_plus.deploy.results import Boxes, Result
 from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
-
-
-class Backend(Protocol):
-    """What runs the network. Depth, context and BEV maps are its own and go back to it alone."""
-
-    description: ModelDescription
-
-    def perceive(
-        self,
-        images: np.ndarray,  # uint8 [N, 3, H, W], RGB
-        intrinsics: np.ndarray,  # [N, 3, 3], pixels of the undistorted images
-        ego_T_cam: np.ndarray,  # [N, 4, 4]
-        image_aug: np.ndarray,  # [N, 3, 3], pixels of the undistorted images -> network pixels
-    ) -> list[ImageFeatures]:
-        """Depth and context of each camera."""
-        ...
-
-    def splat(
-        self,
-        features: Sequence[ImageFeatures],
-        intrinsics: np.ndarray,  # [N, 3, 3]
-        ego_T_cam: np.ndarray,  # [N, 4, 4], into the key frame's ego
-        image_aug: np.ndarray,  # [N, 3, 3]
-    ) -> Any:
-        """One moment's BEV map."""
-        ...
-
-    def head_maps(self, bevs: Sequence[Any]) -> Mapping[str, np.ndarray]:
-        """The heads' maps by name, ``[C, Y, X]`` each, from S moments, newest first."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class ImageFeatures:
-    """What the network makes of one image.
-
-    Attributes:
-        depth: distribution over the depth bins; the backend's own.
-        context: features to lift; the backend's own.
-        depth_map: metres on the feature cells, float32 ``[h, w]``.
-    """
-
-    depth: Any
-    context: Any
-    depth_map: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class PerceivedCamera:
-    """One camera's image after the image part, with the calibration it was taken with.
-
-    Attributes:
-        name: of the camera.
-        features: of its image.
-        intrinsics: of the undistorted image, pixels, ``[3, 3]``.
-        image_aug: pixels of the undistorted image -> network pixels, ``[3, 3]``.
-        ego_T_cam: camera -> ego at the moment of the shot, ``[4, 4]``.
-        stamp: seconds; None: not known.
-    """
-
-    name: str
-    features: ImageFeatures
-    intrinsics: np.ndarray
-    image_aug: np.ndarray
-    ego_T_cam: np.ndarray
-    stamp: float | None = None
 
 
 class Inferencer:
@@ -109,12 +45,10 @@ class Inferencer:
         pixels: str = "exact",
         **options: Any,
     ) -> None:
-        from bevdepth_plus.deploy.backends import open_backend
-
         if pixels not in ("exact", "fast"):
             raise ValueError(f"pixels must be 'exact' or 'fast', got {pixels!r}")
-        self.pixels = pixels
         self.backend: Backend = open_backend(model, checkpoint, backend, **options)
+        self.images = NetworkImages(self.description, fast=pixels == "fast")
 
     @property
     def description(self) -> ModelDescription:
@@ -123,7 +57,7 @@ class Inferencer:
 
     def __call__(
         self,
-        images: Mapping[str, ImageSource],
+        images: Mapping[str, Source],
         rig: Rig,
         depth: bool = False,
     ) -> Result:
@@ -160,7 +94,7 @@ class Inferencer:
 
     def perceive(
         self,
-        images: Sequence[ImageSource],
+        images: Sequence[Source],
         cameras: Sequence[RigCamera],
         stamps: Sequence[float | None] | None = None,
         clock: Stopwatch | None = None,
@@ -173,8 +107,7 @@ class Inferencer:
         clock = clock or Stopwatch()
         with clock.stage("pixels"):
             prepared = [
-                prepare_image(image, camera, self.description.image_size, self.pixels)
-                for image, camera in zip(images, cameras, strict=True)
+                self.images(image, camera) for image, camera in zip(images, cameras, strict=True)
             ]
         features = self.backend.perceive(
             np.stack([p.pixels for p in prepared]),
@@ -234,4 +167,3 @@ class Stopwatch:
         finally:
             spent = 1e3 * (time.perf_counter() - start)
             self.milliseconds[name] = self.milliseconds.get(name, 0.0) + spent
-

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bevdepth_plus.deploy.camera_images import CameraImages
+from bevdepth_plus.deploy.horizon import horizon_row
 from bevdepth_plus.deploy.images import read_image
 from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
@@ -54,8 +55,7 @@ def horizon(camera: RigCamera) -> np.ndarray:
 
 def level_rows(camera: RigCamera, columns: np.ndarray) -> np.ndarray:
     """The rows at which columns meet the plane that is level with the camera, pixels."""
-    line = camera.ego_T_cam[2, :3] @ np.linalg.inv(camera.intrinsics)
-    return -(line[0] * columns + line[2]) / line[1]
+    return horizon_row(camera.intrinsics, camera.ego_T_cam, columns)
 
 
 def _from_above(axes: Any, rig: Rig) -> None:

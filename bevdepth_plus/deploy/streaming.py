@@ -15,9 +15,10 @@ from enum import Enum
 import numpy as np
 
 from bevdepth_plus.deploy.ego_motion import PoseBuffer, motion_between
+from bevdepth_plus.deploy.features import PerceivedCamera
 from bevdepth_plus.deploy.frames import Frame, FrameAssembler
-from bevdepth_plus.deploy.images import ImageSource
-from bevdepth_plus.deploy.inferencer import Inferencer, PerceivedCamera, Stopwatch
+from bevdepth_plus.deploy.images import Source
+from bevdepth_plus.deploy.inferencer import Inferencer, Stopwatch
 from bevdepth_plus.deploy.results import Result
 from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
@@ -60,7 +61,7 @@ class ImageMessage:
 
     camera: str
     stamp: float  # seconds
-    image: ImageSource
+    image: Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ class Stream:
         self.poses.add(stamp, world_T_ego)
         return self._results(flush=False)
 
-    def push_image(self, camera: str, stamp: float, image: ImageSource) -> list[Result]:
+    def push_image(self, camera: str, stamp: float, image: Source) -> list[Result]:
         """Add an image and run the image part on it; frames that it completes give their results.
 
         Raises:

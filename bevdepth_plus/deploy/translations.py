@@ -2,7 +2,8 @@
 
 mmcv's deformable convolution is an extension that ``torch.export`` cannot look into. While a model
 is traced, an operator of its own stands for it, and is translated to ONNX's ``DeformConv``; or it
-is spelled out with ``GridSample`` and a convolution, for runtimes without ``DeformConv`` (OpenVINO).
+is spelled out with ``GridSample`` and a convolution, for runtimes without ``DeformConv``, such as
+OpenVINO.
 The inverse of a 3x3 matrix becomes its adjugate over its determinant.
 """
 
@@ -76,7 +77,7 @@ def deform_conv2d_by_grid_sample(
     bias: bool = False,
     im2col_step: int = 32,
 ) -> Tensor:
-    """mmcv's ``deform_conv2d`` in standard operators: sample every point, then a 1x1 convolution."""
+    """mmcv's ``deform_conv2d`` in standard operators: sample each point, then a 1x1 convolution."""
     rows, columns = x.shape[-2:]
     kernel = weight.shape[-2:]
     points = kernel[0] * kernel[1]

@@ -52,5 +52,4 @@ Files
     depth_bins     the depth axis of the frustum
     canonical      depth scaled to one fixed focal length
     ground         pixels per metre of road
-    horizon        the image row of the horizon
 """

@@ -41,7 +41,11 @@ def model_of(head, classes=None) -> SimpleNamespace:
     tasks = tuple(tuple(names) for names in head.class_names)
     names = tuple(name for names in tasks for name in names)
     return SimpleNamespace(
-        config="a config", classes=classes or names, tasks=tasks, grid=Grid(**GRID), decoding=decoding
+        config="a config",
+        classes=classes or names,
+        tasks=tasks,
+        grid=Grid(**GRID),
+        decoding=decoding,
     )
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from bevdepth_plus.deploy.crop_rule import CropRule, resized_size
 from bevdepth_plus.deploy.image_crop import ImageAugmentationParams, augment_image
-from bevdepth_plus.geometry.horizon import horizon_row
-
-# Where the horizon may lie in the network's image, as shares of its height from the top. BEVDepth's
-# crop has it at 0.27 to 0.30 in nuScenes' six cameras.
-HORIZON_BAND = (0.2, 0.4)
 
 
 @TRANSFORMS.register_module()
@@ -72,6 +67,13 @@ class ImageAugmentation(BaseTransform):
         self.canonical_focal = canonical_focal
         self.principal_point = tuple(principal_point)
         self.training = training
+        self.rule = CropRule(
+            self.final_dim,
+            bottom_cut=sum(self.bot_pct) / 2,
+            keep_horizon=crop == "horizon",
+            canonical_focal=canonical_focal,
+            principal_point=self.principal_point,
+        )
 
     def transform(self, results: dict) -> dict:
         num_cameras = results["image_aug"].shape[1]
@@ -100,65 +102,31 @@ class ImageAugmentation(BaseTransform):
         horizon: float = np.nan,  # its row in the image's middle, pixels; NaN: not known
     ) -> ImageAugmentationParams:
         """Parameters for one camera; random in training."""
-        scale, cut, rotation, flip = 1.0, sum(self.bot_pct) / 2, 0.0, False
-        if self.training:
-            scale = np.random.uniform(*self.scale)
-            cut = np.random.uniform(*self.bot_pct)
-            rotation = np.deg2rad(np.random.uniform(*self.rot))
-            flip = self.flip and bool(np.random.randint(2))
-        fit = self._resize(width, height, intrinsics)
-        scale *= fit
-        resized = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if not self.training:
+            return self.rule.params(width, height, intrinsics, horizon)
+        scale = np.random.uniform(*self.scale)
+        cut = np.random.uniform(*self.bot_pct)
+        rotation = np.deg2rad(np.random.uniform(*self.rot))
+        flip = self.flip and bool(np.random.randint(2))
+        factor = scale * self.rule.factor(width, height, intrinsics)
+        resized = resized_size(width, height, factor)
+        left = 0
         if self.canonical_focal is None:
-            left, top = self._left(resized[0]), self._bottom_top(resized[1], cut)
-        else:
-            left, top = self._about(intrinsics[:2, 2] * scale)
-        top -= round(self._raise(height, intrinsics, horizon, fit) * scale)
+            left = int(np.random.uniform(0, max(0, resized[0] - self.final_dim[1])))
+        left, top = self.rule.corner(resized, left, cut, intrinsics, factor)
+        top -= round(self.rule.rise(width, height, intrinsics, horizon) * factor)
         return ImageAugmentationParams(resized, (left, top), flip, float(rotation))
-
-    def _resize(self, width: int, height: int, intrinsics: np.ndarray) -> float:
-        if self.canonical_focal is not None:
-            return self.canonical_focal / ((intrinsics[0, 0] + intrinsics[1, 1]) / 2)
-        return max(self.final_dim[0] / height, self.final_dim[1] / width)
-
-    def _left(self, resized_width: int) -> int:
-        spare = max(0, resized_width - self.final_dim[1])
-        return int(np.random.uniform(0, spare)) if self.training else spare // 2
-
-    def _bottom_top(self, resized_height: int, cut: float) -> int:
-        return int((1 - cut) * resized_height) - self.final_dim[0]
-
-    def _raise(self, height: int, intrinsics: np.ndarray, horizon: float, fit: float) -> float:
-        """How far the crop moves up so that the test image shows the horizon, raw pixels."""
-        if self.crop == "bottom" or np.isnan(horizon):
-            return 0.0
-        if self.canonical_focal is None:
-            top = self._bottom_top(max(1, round(height * fit)), sum(self.bot_pct) / 2)
-            least, most = 0, max(0, top)  # the crop stays within the image
-        else:
-            top = self._about(intrinsics[:2, 2] * fit)[1]
-            least, most = -np.inf, np.inf
-        row = horizon * fit - top
-        wanted = np.clip(row, *np.multiply(HORIZON_BAND, self.final_dim[0]))
-        return float(np.clip(wanted - row, least, most)) / fit
 
     def _horizons(self, results: dict) -> list[float]:
         """The horizon's row in each camera's image of the key frame, raw pixels."""
         num_cameras = results["image_aug"].shape[1]
-        if self.crop == "bottom":
-            return [np.nan] * num_cameras
         widths = [width for width, _ in _raw_sizes(results)[:num_cameras]]
-        rows = horizon_row(
-            torch.from_numpy(results["intrinsics"][0]),
-            torch.from_numpy(results["ego_T_cam"][0]),
-            torch.tensor(widths, dtype=torch.float64) / 2,
-        )
-        return rows.tolist()
-
-    def _about(self, principal_point: np.ndarray) -> tuple[int, int]:
-        place = np.multiply(self.principal_point, self.final_dim[::-1])
-        left, top = np.round(principal_point - place).astype(int).tolist()
-        return left, top
+        return [
+            float(self.rule.horizon(width, intrinsics, pose))
+            for width, intrinsics, pose in zip(
+                widths, results["intrinsics"][0], results["ego_T_cam"][0], strict=True
+            )
+        ]
 
     def __repr__(self) -> str:
         return (

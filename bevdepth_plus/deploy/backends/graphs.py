@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevdepth_plus.deploy.description import ModelDescription, check_files, read_description
+from bevdepth_plus.deploy.features import ImageFeatures
 from bevdepth_plus.deploy.gather_index import gather_index
 from bevdepth_plus.deploy.geometry import frustum_cells, pixel_to_grid
 from bevdepth_plus.errors import DataError
@@ -130,6 +131,36 @@ class GraphBackend:
                 f"got {list(bevs.shape)}"
             )
         return self._run("bev", {"bevs": bevs})
+
+    def perceive(
+        self, images: Array, intrinsics: Array, ego_T_cam: Array, image_aug: Array
+    ) -> list[ImageFeatures]:
+        """:meth:`image_part`, camera by camera: a step of the inferencer."""
+        parts = self.image_part(images, intrinsics, ego_T_cam, image_aug)
+        return [
+            ImageFeatures(depth[None], context[None], depth_map)
+            for depth, context, depth_map in zip(*parts, strict=True)
+        ]
+
+    def splat(
+        self,
+        features: Sequence[ImageFeatures],
+        intrinsics: Array,  # [N, 3, 3]
+        ego_T_cam: Array,  # [N, 4, 4], into the key frame's ego
+        image_aug: Array,  # [N, 3, 3]
+    ) -> Array:
+        """One moment's BEV map: a step of the inferencer."""
+        depth, context = (
+            np.concatenate([getattr(each, name) for each in features])
+            for name in ("depth", "context")
+        )
+        to_grid = pixel_to_grid(intrinsics, ego_T_cam, image_aug, self.description.grid)
+        return self.pool(depth, context, to_grid)
+
+    def head_maps(self, bevs: Sequence[Array]) -> dict[str, Array]:
+        """The heads' maps ``[C, Y, X]``: a step of the inferencer."""
+        maps = self.bev_part(np.concatenate(list(bevs), axis=1))
+        return {name: values[0] for name, values in maps.items()}
 
     def maps(
         self,

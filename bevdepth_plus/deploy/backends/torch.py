@@ -1,4 +1,4 @@
-"""A config and its checkpoint in PyTorch, on a CPU or a GPU; the only backend that needs mmdet3d."""
+"""A config and its checkpoint in PyTorch, on a CPU or a GPU; this backend alone needs mmdet3d."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bevdepth_plus.deploy.describe import describe
-from bevdepth_plus.deploy.inferencer import ImageFeatures
+from bevdepth_plus.deploy.features import ImageFeatures
 from bevdepth_plus.deploy.parts import BEVPart, ImagePart, check_deployable
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
