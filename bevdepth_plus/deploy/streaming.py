@@ -89,7 +89,10 @@ class Stream:
     more than ``max_gap``, when frames lie farther apart than that, when the pose jumps, and by
     :meth:`reset`. A model of several frames takes for each the kept moment that is nearest to its
     interval, at most half an interval off; where there is none, the key frame again, as in training
-    at the start of a scene.
+    at the start of a scene. Without poses nobody knows how the vehicle moved, and there is no past.
+
+    A frame's result comes with its last image, or with the first pose that is not older, if poses
+    come or the model has several frames.
 
     A lost, late, repeated or corrupt image costs its camera this frame only; the boxes are those of
     the cameras that are left.
@@ -115,7 +118,7 @@ class Stream:
         )
         self._waiting: deque[Frame[PerceivedCamera]] = deque()  # complete, but without a pose
         self._past: deque[_Moment] = deque()  # newest first
-        self._last_stamp: float | None = None  # of the newest frame that ended
+        self._last: Frame[PerceivedCamera] | None = None  # the newest frame that ended
         self._newest_image = -np.inf  # seconds
         self._reset: str | None = None  # why, for the next result
         self._clock = Stopwatch()
@@ -134,7 +137,7 @@ class Stream:
         self._frames.clear()
         self._waiting.clear()
         self.poses.clear()
-        self._last_stamp, self._newest_image = None, -np.inf
+        self._last, self._newest_image = None, -np.inf
         self._forget(reason)
 
     def feed(self, messages: Iterable[ImageMessage | PoseMessage]) -> Iterator[Result]:
@@ -169,8 +172,9 @@ class Stream:
             raise DataError(f"camera {camera}: an image has the time {stamp}; it must be seconds")
         if self._runs_backwards(stamp):
             self.reset(f"time went back to {stamp:.3f} s")
-        if self._last_stamp is not None and stamp <= self._last_stamp:
+        if self._is_late(camera, stamp):
             self.states[camera] = CameraState.LATE
+            self._frames.missed[camera] = 0  # it lives: the next frame waits for it
             return []
         if self._frames.frame.stamps.get(camera) == stamp:  # the same image again
             return []
@@ -202,7 +206,7 @@ class Stream:
                 self.states[name] = CameraState.CORRUPT
             elif self.states[name] is not CameraState.WAITING:
                 self.states[name] = CameraState.MISSING
-        self._last_stamp = frame.stamp
+        self._last = frame
         if frame.items:
             self._waiting.append(frame)
 
@@ -218,10 +222,12 @@ class Stream:
         return results
 
     def _pose_may_come(self, stamp: float) -> bool:
-        """Whether poses come at all, and the frame's is only late."""
+        """Whether the frame's pose is only late."""
         newest = self.poses.newest
+        if newest is None and self.inferencer.description.num_frames == 1:
+            return False  # one frame needs no pose
         waited = self._newest_image - stamp
-        return newest is not None and newest < stamp and waited <= self.limits.pose_wait
+        return (newest is None or newest < stamp) and waited <= self.limits.pose_wait
 
     def _detect(self, frame: Frame[PerceivedCamera]) -> Result:
         world_T_key = self.poses.at(frame.stamp)
@@ -299,7 +305,14 @@ class Stream:
         self._reset = reason
 
     def _runs_backwards(self, stamp: float) -> bool:
-        return self._last_stamp is not None and self._last_stamp - stamp > self.limits.max_gap
+        return self._last is not None and self._last.stamp - stamp > self.limits.max_gap
+
+    def _is_late(self, camera: str, stamp: float) -> bool:
+        """Whether an image belongs to a frame that has ended, or to one before it."""
+        if self._last is None:
+            return False
+        same_turn = stamp - self._last.first <= self.limits.window
+        return stamp <= self._last.stamp or (same_turn and camera not in self._last.stamps)
 
 
 def _placed(
