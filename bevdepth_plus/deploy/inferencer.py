@@ -15,7 +15,7 @@ from bevdepth_plus.deploy.decoding import decode
 from bevdepth_plus.deploy.description import ModelDescription
 from bevdepth_plus.deploy.features import Backend, PerceivedCamera
 from bevdepth_plus.deploy.images import Source
-from bevdepth_plus.deploy.network_images import NetworkImages
+from bevdepth_plus.deploy.network_images import NetworkImage, NetworkImages
 from bevdepth_plus.deploy.results import Boxes, Result
 from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
@@ -81,8 +81,10 @@ class Inferencer:
             rig[name]  # raises where the rig has no such camera
         clock = Stopwatch()
         ordered = [camera for camera in rig.cameras if camera.name in images]
+        with clock.stage("pixels"):
+            prepared = [self.prepare(images[camera.name], camera) for camera in ordered]
         with clock.stage("image part"):
-            perceived = self.perceive([images[c.name] for c in ordered], ordered, clock=clock)
+            perceived = self.perceive(prepared, ordered)
         boxes = self.detect([[(camera, camera.ego_T_cam) for camera in perceived]], clock)
         return Result(
             boxes,
@@ -92,33 +94,31 @@ class Inferencer:
             milliseconds=clock.milliseconds,
         )
 
-    def perceive(
-        self,
-        images: Sequence[Source],
-        cameras: Sequence[RigCamera],
-        stamps: Sequence[float | None] | None = None,
-        clock: Stopwatch | None = None,
-    ) -> list[PerceivedCamera]:
-        """Run the image part on images of these cameras.
+    def prepare(self, image: Source, camera: RigCamera) -> NetworkImage:
+        """The network's pixels of one image.
 
         Raises:
-            DataError: an image cannot be decoded or has another size than the rig says.
+            DataError: the image cannot be decoded or has another size than the rig says.
         """
-        clock = clock or Stopwatch()
-        with clock.stage("pixels"):
-            prepared = [
-                self.images(image, camera) for image, camera in zip(images, cameras, strict=True)
-            ]
+        return self.images(image, camera)
+
+    def perceive(
+        self,
+        images: Sequence[NetworkImage],
+        cameras: Sequence[RigCamera],
+        stamps: Sequence[float | None] | None = None,
+    ) -> list[PerceivedCamera]:
+        """Run the image part on prepared images of these cameras."""
         features = self.backend.perceive(
-            np.stack([p.pixels for p in prepared]),
-            np.stack([p.intrinsics for p in prepared]),
+            np.stack([image.pixels for image in images]),
+            np.stack([image.intrinsics for image in images]),
             np.stack([camera.ego_T_cam for camera in cameras]),
-            np.stack([p.image_aug for p in prepared]),
+            np.stack([image.image_aug for image in images]),
         )
         stamps = [None] * len(cameras) if stamps is None else stamps
         return [
-            PerceivedCamera(c.name, f, p.intrinsics, p.image_aug, c.ego_T_cam, stamp)
-            for c, f, p, stamp in zip(cameras, features, prepared, stamps, strict=True)
+            PerceivedCamera(c.name, f, image.intrinsics, image.image_aug, c.ego_T_cam, stamp)
+            for c, f, image, stamp in zip(cameras, features, images, stamps, strict=True)
         ]
 
     def detect(

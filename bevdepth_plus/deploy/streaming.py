@@ -8,7 +8,7 @@ as the model of several frames on a batch; nothing of the past is warped.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -19,8 +19,9 @@ from bevdepth_plus.deploy.features import PerceivedCamera
 from bevdepth_plus.deploy.frames import Frame, FrameAssembler
 from bevdepth_plus.deploy.images import Source
 from bevdepth_plus.deploy.inferencer import Inferencer, Stopwatch
+from bevdepth_plus.deploy.network_images import NetworkImage
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig
+from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
 
 
@@ -72,6 +73,16 @@ class PoseMessage:
     world_T_ego: np.ndarray
 
 
+@dataclass(eq=False)
+class _Image:
+    """An image of the frame that is being collected."""
+
+    camera: RigCamera
+    prepared: NetworkImage
+    stamp: float
+    perceived: PerceivedCamera | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class _Moment:
     """A frame that was detected in: its cameras, and the ego pose at each shot."""
@@ -102,6 +113,9 @@ class Stream:
         rig: the cameras; another one can be set at any time with :meth:`set_rig`.
         limits: when frames end and the past no longer counts.
         with_depth: results have depth maps.
+        image_by_image: the image part runs on each image when it comes. False: on all images of a
+            frame together, in the rig's order, when it is complete. Convolutions round differently
+            for one image and for six: only False gives the last bits of the model on a batch.
         states: of each camera.
     """
 
@@ -109,16 +123,15 @@ class Stream:
     rig: Rig
     limits: StreamLimits = field(default_factory=StreamLimits)
     with_depth: bool = False
+    image_by_image: bool = True
 
     def __post_init__(self) -> None:
         self.poses = PoseBuffer()
         self.states = dict.fromkeys(self.rig.names, CameraState.WAITING)
-        self._frames: FrameAssembler[PerceivedCamera] = FrameAssembler(
-            self.rig.names, self.limits.window
-        )
-        self._waiting: deque[Frame[PerceivedCamera]] = deque()  # complete, but without a pose
+        self._frames: FrameAssembler[_Image] = FrameAssembler(self.rig.names, self.limits.window)
+        self._waiting: deque[Frame[_Image]] = deque()  # complete, but without a pose
         self._past: deque[_Moment] = deque()  # newest first
-        self._last: Frame[PerceivedCamera] | None = None  # the newest frame that ended
+        self._last: Frame[_Image] | None = None  # the newest frame that ended
         self._newest_image = -np.inf  # seconds
         self._reset: str | None = None  # why, for the next result
         self._clock = Stopwatch()
@@ -182,11 +195,14 @@ class Stream:
             self._end_frame()
         self._newest_image = max(self._newest_image, stamp)
         try:
-            [perceived] = self.inferencer.perceive([image], [mounted], [stamp], self._clock)
+            with self._clock.stage("pixels"):
+                prepared = self.inferencer.prepare(image, mounted)
         except DataError as error:
             self._frames.add(camera, stamp, None, str(error))
         else:
-            self._frames.add(camera, stamp, perceived)
+            self._frames.add(camera, stamp, _Image(mounted, prepared, stamp))
+            if self.image_by_image:
+                self._perceive([self._frames.frame.items[camera]])
         if self._frames.is_complete():
             self._end_frame()
         return self._results(flush=False)
@@ -197,8 +213,21 @@ class Stream:
             self._end_frame()
         return self._results(flush=True)
 
+    def _perceive(self, images: Sequence[_Image]) -> None:
+        with self._clock.stage("image part"):
+            results = self.inferencer.perceive(
+                [image.prepared for image in images],
+                [image.camera for image in images],
+                [image.stamp for image in images],
+            )
+        for image, perceived in zip(images, results, strict=True):
+            image.perceived = perceived
+
     def _end_frame(self) -> None:
         frame = self._frames.take()
+        in_order = [frame.items[name] for name in self.rig.names if name in frame.items]
+        if in_order and not self.image_by_image:
+            self._perceive(in_order)
         for name in self.states:
             if name in frame.items:
                 self.states[name] = CameraState.OK
@@ -229,10 +258,11 @@ class Stream:
         waited = self._newest_image - stamp
         return (newest is None or newest < stamp) and waited <= self.limits.pose_wait
 
-    def _detect(self, frame: Frame[PerceivedCamera]) -> Result:
+    def _detect(self, frame: Frame[_Image]) -> Result:
         world_T_key = self.poses.at(frame.stamp)
+        images = [frame.items[name] for name in self.rig.names if name in frame.items]
         cameras = tuple(
-            (camera, self.poses.at(frame.stamps[name])) for name, camera in frame.items.items()
+            (image.perceived, self.poses.at(image.stamp)) for image in images if image.perceived
         )
         moment = _Moment(frame.stamp, world_T_key, cameras)
         self._check_continuity(moment)
@@ -246,7 +276,7 @@ class Stream:
         return Result(
             boxes,
             stamp=frame.stamp,
-            cameras=tuple(frame.items),
+            cameras=tuple(camera.name for camera, _ in cameras),
             missing=missing,
             depth={c.name: c.features.depth_map for c, _ in cameras} if self.with_depth else {},
             milliseconds=clock.milliseconds,

@@ -34,14 +34,22 @@ class SayingInferencer:
         self.perceived: list[tuple[str, object]] = []
         self.detected: list[list[list[tuple[str, object, float]]]] = []
 
-    def perceive(self, images, cameras, stamps, clock):
-        (image,), (camera,), (stamp,) = images, cameras, stamps
+    def prepare(self, image, camera):
         if image is None:
             raise DataError(f"camera {camera.name}: image cannot be decoded")
-        self.perceived.append((camera.name, image))
-        features = ImageFeatures(image, image, np.zeros((1, 1)))
+        return image
+
+    def perceive(self, images, cameras, stamps):
+        self.perceived += [
+            (camera.name, image) for camera, image in zip(cameras, images, strict=True)
+        ]
         eye = np.eye(3)
-        return [PerceivedCamera(camera.name, features, eye, eye, camera.ego_T_cam, stamp)]
+        return [
+            PerceivedCamera(
+                camera.name, ImageFeatures(image, image, eye), eye, eye, camera.ego_T_cam, stamp
+            )
+            for camera, image, stamp in zip(cameras, images, stamps, strict=True)
+        ]
 
     def detect(self, moments, clock):
         self.detected.append(
@@ -85,6 +93,17 @@ def test_the_image_part_runs_when_an_image_comes_and_the_rest_with_the_last_one(
     assert stream.inferencer.perceived == [("FRONT", "a"), ("LEFT", "b")]
     (result,) = stream.push_image("RIGHT", 1.02, "c")
     assert result.cameras == NAMES and result.stamp == 1.02 and not result.missing
+
+
+def test_a_whole_frame_is_perceived_together_where_that_is_wanted():
+    stream = stream_of()
+    stream.image_by_image = False
+    for name in ("RIGHT", "FRONT"):
+        stream.push_image(name, 1.0, name)
+    assert stream.inferencer.perceived == []
+    (result,) = stream.push_image("LEFT", 1.0, "LEFT")
+    assert stream.inferencer.perceived == [(name, name) for name in NAMES]  # the rig's order
+    assert result.cameras == NAMES
 
 
 def test_a_lost_camera_costs_its_part_alone_and_is_no_longer_waited_for():
