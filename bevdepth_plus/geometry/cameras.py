@@ -91,8 +91,8 @@ class CameraRig:
             _fingerprint(bev_aug, *(array[:, moment] for array in (*per_moment, mask)))
             for moment in range(num_moments)
         )
-        tensors = [torch.from_numpy(array).to(device) for array in (*per_moment, bev_aug, mask)]
-        rig = cls(*tensors)
+        arrays = (*per_moment, bev_aug, mask)
+        rig = cls(*(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays))
         object.__setattr__(rig, "fingerprints", fingerprints)
         return rig
 

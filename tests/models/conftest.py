@@ -11,6 +11,7 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmdet3d.utils import register_all_modules
 from mmengine.structures import InstanceData
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.official.config import model_config
@@ -62,6 +63,35 @@ def small_model(small_config):
         return model
 
     return build
+
+
+class HostWaits(TorchDispatchMode):
+    """Collects the operators for which a GPU and its host would wait for each other.
+
+    Values read back, masks turned into indices, and tensors made of Python numbers, which would be
+    copied to the device.
+    """
+
+    names = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal", "bincount")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name.startswith("index") and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8)
+            for index in (args[1] if isinstance(args[1], (list, tuple)) else ())
+        )
+        if name in self.names or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def host_waits() -> type[HostWaits]:
+    return HostWaits
 
 
 def forward_camera(yaw: float = 0.0) -> np.ndarray:

@@ -27,10 +27,13 @@ def camera_parameters(cameras: Cameras) -> Tensor:
         float32 ``[B, N, 27]``.
     """
     intrinsics, image_aug = cameras.intrinsics, cameras.image_aug
-    bev_numbers = cameras.bev_aug[:, [0, 0, 1, 1, 2], [0, 1, 0, 1, 2]]  # [B, 5]
+    turn = cameras.bev_aug[:, :2, :2].flatten(-2)
+    bev_numbers = torch.cat([turn, cameras.bev_aug[:, 2:3, 2]], dim=-1)  # [B, 5]
+    focal = intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2]
     return torch.cat(
         [
-            intrinsics[..., [0, 1, 0, 1], [0, 1, 2, 2]],
+            focal,
+            intrinsics[..., :2, 2],
             image_aug[..., :2, :].flatten(-2),
             bev_numbers[:, None].expand(*intrinsics.shape[:2], 5),
             cameras.ego_T_cam[..., :3, :].flatten(-2),

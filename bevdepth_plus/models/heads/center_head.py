@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmdet.utils import reduce_mean
 from mmdet3d.models.dense_heads import CenterHead
+from mmdet3d.models.task_modules.coders import CenterPointBBoxCoder
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import BaseInstance3DBoxes, Det3DDataSample
 from mmengine.structures import InstanceData
@@ -18,6 +19,7 @@ from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.losses.box_regression import box_regression_loss
+from bevdepth_plus.models.heads.center_decoding import CenterDecoder
 from bevdepth_plus.models.heads.center_maps import TaskMaps, mean_maps, undo_mirror
 from bevdepth_plus.models.heads.center_targets import CenterTargets, center_targets
 from bevdepth_plus.models.heads.head import BEVHead
@@ -51,9 +53,11 @@ class BEVCenterHead(CenterHead, BEVHead):
 
     task_heads: Sequence[Any]  # mmdet3d's SeparateHead has one attribute for each branch
     train_cfg: dict
+    test_cfg: dict
     to_task: Tensor  # [classes], the data set's label -> that of the tasks
     from_task: Tensor  # [classes], the inverse
     code_weights: Tensor  # [8 or 10], of the box's numbers in the loss
+    limits: Tensor  # [6], of the centres of decoded boxes, metres, lower then upper
 
     def __init__(
         self,
@@ -103,6 +107,9 @@ class BEVCenterHead(CenterHead, BEVHead):
         self.register_buffer("from_task", torch.tensor(from_task), persistent=False)
         code_weights = torch.tensor(train_cfg["code_weights"], dtype=torch.float32)
         self.register_buffer("code_weights", code_weights, persistent=False)
+        self.decoder = self._decoder()
+        limits = torch.tensor(self.bbox_coder.post_center_range, dtype=torch.float32)
+        self.register_buffer("limits", limits, persistent=False)
 
     def init_weights(self) -> None:
         """Start the heatmaps at low scores; mmdet3d's own call does not reach them."""
@@ -167,12 +174,47 @@ class BEVCenterHead(CenterHead, BEVHead):
             log_size=self.norm_bbox,
         )
 
-    def predict_by_feat(self, *args, **kwargs) -> list[InstanceData]:
-        """Boxes with the data set's labels."""
-        results = super().predict_by_feat(*args, **kwargs)
-        for instances in results:
-            instances.labels_3d = self.from_task[instances.get("labels_3d").long()]
-        return results
+    def predict_by_feat(
+        self,
+        preds_dicts: HeadOutputs,
+        batch_input_metas: list[dict],
+        *args,
+        **kwargs,
+    ) -> list[InstanceData]:
+        """Boxes with the data set's labels; the host waits for a GPU once."""
+        if self.decoder is None:
+            results = super().predict_by_feat(
+                cast(Any, preds_dicts), batch_input_metas, *args, **kwargs
+            )
+            for instances in results:
+                instances.labels_3d = self.from_task[instances.get("labels_3d").long()]
+            return results
+        boxes, scores, labels, counts = self.decoder([task[0] for task in preds_dicts], self.limits)
+        boxes[:, 2] -= boxes[:, 5] * 0.5  # mmdet3d's boxes have the centre of their bottom
+        parts = (values.split(counts) for values in (boxes, scores, self.from_task[labels]))
+        return [
+            InstanceData(
+                bboxes_3d=meta["box_type_3d"](boxes, self.bbox_coder.code_size),
+                scores_3d=scores,
+                labels_3d=labels,
+            )
+            for meta, boxes, scores, labels in zip(batch_input_metas, *parts, strict=True)
+        ]
+
+    def _decoder(self) -> CenterDecoder | None:
+        """None: only mmdet3d can decode with this box coder or NMS."""
+        if (
+            type(self.bbox_coder) is not CenterPointBBoxCoder
+            or self.test_cfg["nms_type"] != "circle"
+        ):
+            return None
+        return CenterDecoder(
+            self.bbox_coder,
+            self.num_classes,
+            log_size=self.norm_bbox,
+            nms_radii=self.test_cfg["min_radius"],
+            max_boxes=self.test_cfg["post_max_size"],
+        )
 
     def _in_task_order(self, gt: InstanceData) -> InstanceData:
         boxes, labels = boxes_and_labels(gt)

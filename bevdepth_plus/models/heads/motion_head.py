@@ -141,22 +141,27 @@ class MotionCenterHead(BEVCenterHead):
     ) -> Tensor:
         """Mean L1 error, m/s, near all objects of a task; summed over tasks, weighted."""
         gt = [self._in_task_order(instances) for instances in batch_gt_instances_3d]
-        losses, first_label = [], 0
-        for predicted, names in zip(velocities, self.class_names, strict=True):
-            labels = range(first_label, first_label + len(names))
-            first_label = labels.stop
-            target = torch.stack([self._velocity_map(instances, labels) for instances in gt])
-            losses.append(velocity_loss(predicted, target))
+        targets = zip(*(self._velocity_maps(instances) for instances in gt), strict=True)
+        losses = [
+            velocity_loss(predicted, torch.stack(target))
+            for predicted, target in zip(velocities, targets, strict=True)
+        ]
         return self.velocity_weight * reduce(torch.add, losses)
 
-    def _velocity_map(self, gt: InstanceData, labels: range) -> Tensor:
-        """Velocity of the nearest object, ``[2, Y, X]``; NaN where none is near."""
+    def _velocity_maps(self, gt: InstanceData) -> list[Tensor]:
+        """Velocity of each task's nearest object, ``[2, Y, X]`` each; NaN where none is near."""
         all_boxes, label = boxes_and_labels(gt)
         boxes = all_boxes.tensor.to(self.cell_centres)
-        boxes = boxes[(label >= labels.start) & (label < labels.stop)]
         if not len(boxes):
-            return self.cell_centres.new_full((2, *self.cell_centres.shape[:2]), torch.nan)
-        # Distance of every cell's centre to the nearest box, [Y, X], and which box that is.
-        distance, nearest = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1).min(dim=-1)
-        velocity = boxes[nearest, 7:9].permute(2, 0, 1)
-        return velocity.where(distance <= self.velocity_radius, torch.nan)
+            unknown = self.cell_centres.new_full((2, *self.cell_centres.shape[:2]), torch.nan)
+            return [unknown] * len(self.class_names)
+        distances = (self.cell_centres[:, :, None] - boxes[:, :2]).norm(dim=-1)  # [Y, X, M]
+        maps, first_label = [], 0
+        for names in self.class_names:
+            of_task = (label >= first_label) & (label < first_label + len(names))
+            first_label += len(names)
+            # Distance of every cell's centre to the nearest box, [Y, X], and which box that is.
+            distance, nearest = distances.where(of_task, torch.inf).min(dim=-1)
+            velocity = boxes[nearest, 7:9].permute(2, 0, 1)
+            maps.append(velocity.where(distance <= self.velocity_radius, torch.nan))
+        return maps
