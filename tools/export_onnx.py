@@ -80,8 +80,9 @@ def export(
     detector: Any, cfg: Config, args: argparse.Namespace, say: Callable[[str], None]
 ) -> None:
     """Export, verify, and only then put the folder into place."""
+    from bevdepth_plus.deploy.describe import describe
     from bevdepth_plus.deploy.description import FILE_NAME, describe_file
-    from bevdepth_plus.deploy.export import describe, export_graphs, save
+    from bevdepth_plus.deploy.export import export_graphs, save
     from bevdepth_plus.deploy.verify import verify
 
     deformable = args.deformable or ("GridSample" if args.form == "parts" else "DeformConv")
@@ -103,14 +104,14 @@ def export(
         print(f"{args.out / file.name}: {file.bytes / 1e6:.1f} MB")
     worst = max(verified.largest_difference.values())
     print(
-        f"{args.out / FILE_NAME}: {verified.samples} samples agree: {verified.cells:,} cells equal, "
-        f"maps within {worst:.1e}, {verified.boxes} boxes found again"
+        f"{args.out / FILE_NAME}: {verified.samples} samples agree: {verified.cells:,} cells "
+        f"equal, maps within {worst:.1e}, {verified.boxes} boxes found again"
     )
 
 
 def samples_of(detector: Any, cfg: Config, wanted: int) -> tuple[Iterable[Any], str]:
     """What to compare on, and its name."""
-    from bevdepth_plus.deploy.verify import loaded_sample, random_samples
+    from bevdepth_plus.deploy.samples import loaded_sample, random_samples
 
     random = f"random images of {', '.join(map(str, RANDOM_RIGS))} cameras"
     if not wanted:

@@ -22,14 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from bevdepth_plus import __version__
 from bevdepth_plus.deploy.cutting import CALIBRATION, IMAGES, cut_image_part
-from bevdepth_plus.deploy.description import (
-    Decoding,
-    FrustumAxes,
-    Grid,
-    ModelDescription,
-)
+from bevdepth_plus.deploy.describe import CAMERA_RANGE, output_names
 from bevdepth_plus.deploy.gather_index import gather_index
 from bevdepth_plus.deploy.parts import (
     BEVPart,
@@ -45,12 +39,8 @@ from bevdepth_plus.deploy.translations import (
     traceable_deformable_convolution,
 )
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.models.depth.depth_net import DeformableConv
 from bevdepth_plus.models.detector import BEVDepth
-from bevdepth_plus.models.heads.center_head import BEVCenterHead
-from bevdepth_plus.models.heads.segmentation_head import BEVSegmentationHead
 
-CAMERA_RANGE = (1, 32)
 _TRACED_CAMERAS = 3  # an example of one would fix the number
 _ONE_FILE_LIMIT = 1_900_000_000  # bytes; protobuf ends at 2 GiB, larger weights go beside the graph
 
@@ -110,7 +100,8 @@ class _Tracer:
         return self._trace(OneGraph(self.detector), named, dynamic, outputs)
 
     def image_part(self) -> onnx.ModelProto:
-        named = dict(zip((*CALIBRATION, IMAGES), self._cameras(), strict=True))
+        names: list[str] = [*CALIBRATION, IMAGES]
+        named: dict[str, Tensor] = dict(zip(names, self._cameras(), strict=True))
         dynamic = {name: {0: self.cameras} for name in named}
         outputs = ["depth", "context", "depth_map"]
         return self._trace(ImagePart(self.detector), named, dynamic, outputs)
@@ -164,7 +155,7 @@ class _Tracer:
     ) -> onnx.ModelProto:
         with torch.no_grad(), _quiet(), traceable_deformable_convolution(self.deformable):
             try:
-                program = torch.onnx.export(
+                program: Any = torch.onnx.export(
                     module.eval(),
                     kwargs=dict(inputs),
                     dynamo=True,
@@ -180,61 +171,6 @@ class _Tracer:
         return _plain(program.model_proto)
 
 
-def describe(
-    detector: BEVDepth,
-    form: str,
-    deformable: str,
-    config: str,
-    classes: Sequence[str],
-) -> ModelDescription:
-    """The description of the exported graphs, before they are written and verified."""
-    frustum, depth = detector.view_transform.frustum, detector.depth
-    heads = list(detector.heads.values())
-    boxes = next((head for head in heads if isinstance(head, BEVCenterHead)), None)
-    layers = next((head.layers for head in heads if isinstance(head, BEVSegmentationHead)), ())
-    deforms = any(isinstance(module, DeformableConv) for module in detector.modules())
-    preprocessor = detector.data_preprocessor
-    return ModelDescription(
-        form=form,
-        project_version=__version__,
-        config=config,
-        opset=DEFORMABLE[deformable],
-        deformable=deformable if deforms else None,
-        classes=tuple(classes),
-        tasks=tuple(tuple(names) for names in boxes.class_names) if boxes else (),
-        outputs=tuple(output_names(detector)),
-        map_layers=tuple(layers),
-        grid=Grid(*(tuple(map(float, axis)) for axis in frustum.grid.axes)),
-        frustum=FrustumAxes(
-            *(tuple(axis.tolist()) for axis in (frustum.u, frustum.v, frustum.depths)),
-            rounding=frustum.rounding,
-        ),
-        depth_bins=(float(depth.bins.start), float(depth.bins.stop), float(depth.bins.step)),
-        image_size=tuple(detector.image_size),
-        stride=depth.stride,
-        num_frames=detector.temporal.num_frames,
-        context_channels=depth.context_channels,
-        camera_range=CAMERA_RANGE,
-        refined=detector.view_transform.refinement is not None,
-        mean=_in_rgb(preprocessor.mean, preprocessor.to_rgb),
-        std=_in_rgb(preprocessor.std, preprocessor.to_rgb),
-        decoding=_decoding(boxes) if boxes else None,
-        files=(),
-    )
-
-
-def output_names(detector: BEVDepth) -> list[str]:
-    """Names of the heads' maps, in the order of :func:`parts.named_maps`."""
-    names = []
-    for name, head in detector.heads.items():
-        if isinstance(head, BEVCenterHead):
-            for index, task in enumerate(head.task_heads):
-                names += [f"task{index}.{part}" for part in task.heads]
-        else:
-            names.append(name)
-    return names
-
-
 def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
     """Write the graphs; weights beyond protobuf's limit go into a file of their own."""
     for name, model in graphs.items():
@@ -246,26 +182,6 @@ def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
             all_tensors_to_one_file=True,
             location=f"{name}.data",
         )
-
-
-def _decoding(head: Any) -> Decoding:
-    coder, settings = head.bbox_coder, head.test_cfg
-    limits = coder.post_center_range
-    return Decoding(
-        nms_type=settings["nms_type"],
-        squared_radii=tuple(float(radius) for radius in settings.get("min_radius", ())),
-        max_per_task=int(settings["post_max_size"]),
-        num_candidates=int(coder.max_num),
-        score_threshold=float(coder.score_threshold or 0.0),
-        centre_limits=tuple(float(limit) for limit in limits),
-        log_sizes=bool(head.norm_bbox),
-    )
-
-
-def _in_rgb(values: Tensor, to_rgb: bool) -> tuple[float, ...]:
-    """Per channel of an RGB image; the network's own order is BGR without ``to_rgb``."""
-    in_order = values.flatten().tolist()
-    return tuple(in_order if to_rgb else in_order[::-1])
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -250,7 +250,7 @@ class OneGraph(nn.Module):
         images: Tensor,  # [S, N, 3, H, W], uint8, RGB; key frame first
     ) -> tuple[Tensor, ...]:
         """The heads' maps, and the key frame's ``depth_map [N, h, w]``."""
-        num_moments, num_cameras = images.shape[:2]
+        num_cameras = images.shape[1]
         matrices = (intrinsics, ego_T_cam, image_aug)
         cameras = one_batch(*(matrix.flatten(0, 1) for matrix in matrices))
         key = one_batch(*(matrix[:1].expand_as(matrix).flatten(0, 1) for matrix in matrices))

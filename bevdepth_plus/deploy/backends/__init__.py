@@ -1,1 +1,1 @@
-"""What runs an exported model: one class a runtime, numpy at the border, see ``onnx.OnnxBackend``."""
+"""Runtimes of an exported model: one class each, numpy at the border."""
