@@ -19,7 +19,9 @@ from bevdepth_plus.errors import DataError
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     ways = parser.add_subparsers(dest="way", required=True)
 
     ros = ways.add_parser("from-ros", help="camera_info files and static transforms -> rig file")
@@ -51,6 +53,7 @@ def parse_args() -> argparse.Namespace:
         way = ways.add_parser(name, help=text)
         way.add_argument("rig", type=Path, help="rig file")
         way.add_argument("out", type=Path, help="folder to write")
+    parser.epilog = "".join(way.format_usage() for way in ways.choices.values())
     return parser.parse_args()
 
 

@@ -167,6 +167,20 @@ def test_the_fast_way_keeps_content_in_place(size, rotation):
     np.testing.assert_allclose(seen, (matrix @ [*centre, 1.0])[:2], atol=0.1)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_fast_way_interpolates_the_kept_part_as_it_would_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    small = picture(160, 90, seed)
+    resized = (176, 99) if seed % 2 else (144, 81)
+    crop = (int(rng.integers(-10, 80)), int(rng.integers(-10, 60)))
+    params = ImageAugmentationParams(resized, crop)
+    fast, _ = augment_image(small, params, (70, 40), raw_size=(320, 180))
+    whole = cv2.resize(small, resized, interpolation=cv2.INTER_LINEAR)
+    padded = np.pad(whole, ((50, 50), (90, 90), (0, 0)))
+    kept = padded[crop[1] + 50 : crop[1] + 90, crop[0] + 90 : crop[0] + 160]
+    np.testing.assert_array_equal(fast, kept)
+
+
 @pytest.mark.parametrize(
     ("raw", "factor"), [((1600, 900), 2), ((800, 450), 1), ((3840, 2160), 4), ((8000, 4500), 8)]
 )
