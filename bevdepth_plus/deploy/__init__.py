@@ -6,9 +6,12 @@ the same files: whatever touches calibration or pixels exists once.
 
     rig                    Rig and RigCamera
     rig_file               the rig file: read, write
+    rig_checks             is a rig plausible?
+    rig_picture            a rig from above, and its horizons
     poses                  angles, quaternions and 4x4 matrices
     distortion             lens distortion, undone by remapping
     camera_images          a camera's raw image as its pinhole model describes it
+<<<<<<< HEAD
     images                 decoding, and the crop that the network gets
     rig_checks             is a rig plausible?
     rig_picture            a rig from above, and its horizons
@@ -23,4 +26,13 @@ the same files: whatever touches calibration or pixels exists once.
 
 Exporting is done where models are trained: parts, export, cutting, translations and verify import
 torch and onnx.
+=======
+    image_files            image files: whole or named; decoding
+    images                 an image from any source to pixels, the exact and the fast way
+    image_crop             resize, crop, flip, rotate: the network's pixels
+    ros_calibration        camera_info files to a rig and back
+    static_transforms      ROS' static transforms
+    nuscenes_calibration   calibrated_sensor.json and info files to a rig and back
+    yaml_fields            fields of a YAML file, or an error that names them
+>>>>>>> rig
 """
