@@ -18,6 +18,7 @@ from bevdepth_plus.deploy.parts import BEVPart, ImagePart, check_deployable
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import CameraRig, Cameras
+from bevdepth_plus.models.depth.depth_net import DeformableConv
 from bevdepth_plus.visualization.from_config import build_model
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,8 +60,11 @@ class TorchBackend:
         self.detector = detector
         self.description = describe(detector, cfg, Path(config).name)
         if self.dtype is not None:
-            # The layout that low-precision convolutions are fast in.
+            # The layout that low-precision convolutions are fast in; mmcv's own takes the other.
             detector.to(memory_format=torch.channels_last)
+            for module in detector.modules():
+                if isinstance(module, DeformableConv):
+                    module.to(memory_format=torch.contiguous_format)
         self._image_part = _compiled(ImagePart(detector), compiled)
         self._bev_part = _compiled(_BEVMaps(detector), compiled)
 
@@ -73,7 +77,7 @@ class TorchBackend:
         image_aug: NDArray[Any],  # [N, 3, 3]
     ) -> list[ImageFeatures]:
         """Depth and context of each camera, ``[1, D, h, w]`` and ``[1, C, h, w]`` tensors."""
-        cameras = self._cameras(intrinsics, ego_T_cam, image_aug)
+        cameras = self.cameras(intrinsics, ego_T_cam, image_aug)
         with self._autocast():
             depth, context, depth_map = self._image_part(
                 cameras.intrinsics[0],
@@ -100,7 +104,7 @@ class TorchBackend:
             torch.cat([getattr(each, name) for each in features])[None]
             for name in ("depth", "context")
         )
-        cameras = self._cameras(intrinsics, ego_T_cam, image_aug)
+        cameras = self.cameras(intrinsics, ego_T_cam, image_aug)
         return self.detector.view_transform(depth, context, cameras)
 
     @torch.no_grad()
@@ -110,7 +114,7 @@ class TorchBackend:
             maps = self._bev_part(torch.cat(list(bevs), dim=1))
         return {name: values[0].float().cpu().numpy() for name, values in maps.items()}
 
-    def _cameras(self, intrinsics: Any, ego_T_cam: Any, image_aug: Any) -> Cameras:
+    def cameras(self, intrinsics: Any, ego_T_cam: Any, image_aug: Any) -> Cameras:
         """As the data pipeline hands them over, with a fingerprint for the plans."""
         meta = dict(
             intrinsics=np.asarray(intrinsics)[None],
