@@ -13,10 +13,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import write_json
 from bevdepth_plus.synthetic.keyframe import Studio, shoot_keyframe
-from bevdepth_plus.synthetic.rig import Rig, load_rig, nuscenes_rig
+from bevdepth_plus.synthetic.rig import nuscenes_rig, rendered_rig
 from bevdepth_plus.synthetic.write import scene_tables, write_tables
 
 GENERATION = 1  # raise it when the same settings would give other bytes
@@ -47,7 +48,7 @@ class Settings:
         """The rig these settings name."""
         if self.rig == "nuscenes":
             return nuscenes_rig(self.image_size)
-        return load_rig(self.rig, self.image_size)
+        return rendered_rig(self.rig, self.image_size)
 
     def fingerprint(self) -> dict[str, object]:
         """What must be equal for two runs to give the same bytes, by option."""

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.synthetic.backdrop import (
     SHADOW_REACH,
     cast_shadows,
@@ -21,7 +22,6 @@ from bevdepth_plus.synthetic.jit import compiled
 from bevdepth_plus.synthetic.lidar import scan
 from bevdepth_plus.synthetic.mesh import Mesh
 from bevdepth_plus.synthetic.render import CameraView, exact_depth, find_visible
-from bevdepth_plus.synthetic.rig import Camera, Rig
 from bevdepth_plus.synthetic.scene import KEYFRAME_PERIOD, Scene, build_scene, seed_for
 from bevdepth_plus.synthetic.scenery import ground_picture
 from bevdepth_plus.synthetic.shade import colour_image, pack_light
@@ -130,7 +130,7 @@ def shoot_keyframe(studio: Studio, index: int, out: Path, depth: bool) -> dict:
 
 
 def _camera(
-    studio: Studio, camera: Camera, index: int, t: float, out: Path, depth: bool, records: dict
+    studio: Studio, camera: RigCamera, index: int, t: float, out: Path, depth: bool, records: dict
 ) -> tuple[np.ndarray, np.ndarray]:
     scene = studio.scene
     moment = t + camera.delay
