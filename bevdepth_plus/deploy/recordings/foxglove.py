@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -59,19 +60,21 @@ class FoxgloveRecorder(FileRecorder):
         self._file = _Checked(file)
         self._context = self._foxglove.Context()  # its own: other recordings get nothing of this
         self._channels: dict[str, Any] = {}
-        self._writer = self._foxglove.open_mcap(self._file, context=self._context)
-        self._writer.write_metadata("bevdepth_plus", {"classes": ",".join(self.classes)})
+        with self._file.errors():
+            self._writer = self._foxglove.open_mcap(self._file, context=self._context)
+            self._writer.write_metadata("bevdepth_plus", {"classes": ",".join(self.classes)})
 
     def _write(self, frame: RecordedFrame) -> None:
-        for topic, message in list(self._all_messages(frame)):  # all are made before one is written
-            self._channel(topic, message).log(message, log_time=frame.nanoseconds)
-        self._file.check()
+        messages = list(self._all_messages(frame))  # all are made before one is written
+        with self._file.errors():
+            for topic, message in messages:
+                self._channel(topic, message).log(message, log_time=frame.nanoseconds)
 
     def _end(self) -> None:
-        self._writer.close()
-        for channel in self._channels.values():
-            channel.close()
-        self._file.check()
+        with self._file.errors():
+            self._writer.close()
+            for channel in self._channels.values():
+                channel.close()
 
     def _channel(self, topic: str, message: Any) -> Any:
         if topic not in self._channels:
@@ -298,14 +301,20 @@ def _frame_of(camera: RigCamera) -> str:
 
 
 class _Checked:
-    """A file that keeps the first error of writing: the SDK only logs it."""
+    """A file that keeps the first error of writing: the SDK only logs it, or hides its cause."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._error: OSError | None = None
 
-    def check(self) -> None:
-        """Raises what went wrong so far."""
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raises what went wrong with the file, now or earlier."""
+        try:
+            yield
+        except RuntimeError:
+            if self._error is None:
+                raise
         if self._error is not None:
             raise self._error
 

@@ -89,8 +89,9 @@ def _clipped(lines: np.ndarray, size: np.ndarray) -> np.ndarray:
         borders = np.stack([-first / way, (size - first) / way])  # [2, L, 2], shares of the way
     start = np.fmax.reduce(np.fmin.reduce(borders, axis=0), axis=1, initial=0.0)
     end = np.fmin.reduce(np.fmax.reduce(borders, axis=0), axis=1, initial=1.0)
-    shares = np.stack([start, end], axis=1)[..., None]
-    return (first[:, None] + shares * way[:, None])[start < end]
+    crosses = start < end
+    shares = np.stack([start, end], axis=1)[crosses, :, None]
+    return first[crosses, None] + shares * way[crosses, None]
 
 
 def _widest_angle(camera: RigCamera) -> float:
