@@ -129,7 +129,10 @@ def test_the_file_gives_the_table_back(tmp_path):
 def test_the_tool_measures_a_shifted_ground_truth(tiny_dataset, tmp_path):
     infos, results, out = (tmp_path / name for name in ("infos.pkl", "results.json", "out.json"))
     categories = {name: label for label, name in enumerate(ALL)}
-    content = {"metainfo": {"categories": categories}, "data_list": tiny_dataset.infos}
+    content = {
+        "metainfo": {"info_version": "1.1", "categories": categories},
+        "data_list": tiny_dataset.infos,
+    }
     infos.write_bytes(pickle.dumps(content))
     predictions = predictions_from_ground_truth(tiny_dataset.infos)
     for box in (box for boxes in predictions.values() for box in boxes):
@@ -147,7 +150,10 @@ def test_the_tool_measures_a_shifted_ground_truth(tiny_dataset, tmp_path):
 def test_the_tool_names_a_file_that_is_no_result_file(tiny_dataset, tmp_path):
     infos, results = tmp_path / "infos.pkl", tmp_path / "results.json"
     content = {
-        "metainfo": {"categories": {name: label for label, name in enumerate(ALL)}},
+        "metainfo": {
+            "info_version": "1.1",
+            "categories": {name: label for label, name in enumerate(ALL)},
+        },
         "data_list": tiny_dataset.infos,
     }
     infos.write_bytes(pickle.dumps(content))
