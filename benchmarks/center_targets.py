@@ -1,6 +1,7 @@
 """CenterPoint's targets, loss, maps and boxes of a batch beside mmdet3d's: operators and reads.
 
     OMP_NUM_THREADS=1 python benchmarks/center_targets.py [--samples N] [--boxes N] [--device D]
+        [--steps targets loss maps boxes]
 
 Counts every operator that PyTorch's profiler sees on the host, those called by others included,
 and how often a value is read back to the host, for which a GPU would have to finish its work: the
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=340, help="in all samples together")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", nargs="+", default=["targets", "loss", "maps", "boxes"])
     args = parser.parse_args()
     register_all_modules()
     torch.set_num_threads(1)
@@ -48,8 +50,9 @@ def main() -> None:
     truths = batch(args.samples, args.boxes, args.device)
     print(f"{'':8} {'way':10} {'operators':>10}", *(f"{name:>8}" for name in READS), end="")
     print(f" {'cpu()':>8} {'ms':>9} {'ratio':>6}")
-    for step, ways in steps(head, truths, args.device).items():
-        seconds = {}
+    compared = steps(head, truths, args.device)
+    for step in args.steps:
+        ways, seconds = compared[step], {}
         for way, run in ways.items():
             seconds[way] = best_seconds(run, args.device, args.repeats)
             calls, copies = operator_calls(run)
