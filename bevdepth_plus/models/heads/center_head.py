@@ -134,9 +134,15 @@ class BEVCenterHead(CenterHead, BEVHead):
         shared: Tensor,  # [B, C', Y, X]
     ) -> list[TaskMaps]:
         """Maps of each task; all branches together where their normalisation is fixed."""
-        branches = joinable_branches(self.task_heads)
+        # Runtimes of exported graphs know plain convolutions best.
+        exporting = torch.compiler.is_exporting()
+        branches = [] if exporting else joinable_branches(self.task_heads)
         if branches:
-            return run_together(branches, shared)
+            together = run_together(branches, shared)
+            return [
+                {name: maps[name] for name in task.heads}  # in the order of its branches
+                for task, maps in zip(self.task_heads, together, strict=True)
+            ]
         return [task(shared) for task in self.task_heads]
 
     def losses(self, outputs: HeadOutputs, samples: Sequence[Det3DDataSample]) -> dict[str, Tensor]:
