@@ -352,12 +352,10 @@ def _placed(
     placed = []
     for camera, world_T_ego in moment.cameras:
         pose = camera.ego_T_cam
-        moved = (
-            world_T_ego is not None
-            and world_T_key is not None
-            and not np.array_equal(world_T_ego, world_T_key)  # else the pose would only be rounded
-        )
-        if moved:
+        if world_T_ego is None or world_T_key is None:
+            placed.append((camera, pose))
+            continue
+        if not np.array_equal(world_T_ego, world_T_key):  # else the pose would only be rounded
             pose = np.linalg.inv(world_T_key) @ (world_T_ego @ pose)
         placed.append((camera, pose))
     return placed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import CameraRig, Cameras
 from bevdepth_plus.models.depth.depth_net import DeformableConv
+from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.visualization.from_config import build_model
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,16 +56,16 @@ class TorchBackend:
         cfg = load_config(str(config), None, None)
         register_all_modules()
         cfg.model.image_encoder.backbone.init_cfg = None  # all weights come from the checkpoint
-        detector = build_model(cfg, str(checkpoint), self.device).requires_grad_(False)
+        detector: Any = build_model(cfg, str(checkpoint), self.device).requires_grad_(False)
         check_deployable(detector)
-        self.detector = detector
+        self.detector: BEVDepth = detector
         self.description = describe(detector, cfg, Path(config).name)
         if self.dtype is not None:
             # The layout that low-precision convolutions are fast in; mmcv's own takes the other.
             detector.to(memory_format=torch.channels_last)
             for module in detector.modules():
                 if isinstance(module, DeformableConv):
-                    module.to(memory_format=torch.contiguous_format)
+                    cast(Any, module).to(memory_format=torch.contiguous_format)
         self._image_part = _compiled(ImagePart(detector), compiled)
         self._bev_part = _compiled(_BEVMaps(detector), compiled)
 
