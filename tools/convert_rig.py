@@ -10,12 +10,12 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from bevdepth_plus.datasets.info_file import read_info_file
-from bevdepth_plus.deploy.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
-from bevdepth_plus.deploy.rig import Rig
-from bevdepth_plus.deploy.rig_checks import check_rig
-from bevdepth_plus.deploy.rig_file import load_rig, save_rig
-from bevdepth_plus.deploy.ros_calibration import AXES, BASE_FRAME, rig_from_ros, rig_to_ros
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
+from bevdepth_plus.rigs.rig import Rig
+from bevdepth_plus.rigs.rig_checks import check_rig
+from bevdepth_plus.rigs.rig_file import load_rig, save_rig
+from bevdepth_plus.rigs.ros_calibration import AXES, BASE_FRAME, rig_from_ros, rig_to_ros
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,12 +17,12 @@ import numpy as np
 from bevdepth_plus.deploy.ego_motion import PoseBuffer, motion_between
 from bevdepth_plus.deploy.features import PerceivedCamera
 from bevdepth_plus.deploy.frames import Frame, FrameAssembler
-from bevdepth_plus.deploy.images import Source
 from bevdepth_plus.deploy.inferencer import Inferencer, Stopwatch
 from bevdepth_plus.deploy.network_images import NetworkImage
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import Source
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 
 class CameraState(str, Enum):

@@ -14,9 +14,9 @@ from mmengine.registry import init_default_scope
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.deploy.inferencer import Inferencer
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 from bevdepth_plus.visualization.from_config import build_dataset
 
 CONFIG = "configs/keyframe.py"

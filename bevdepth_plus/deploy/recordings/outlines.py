@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from bevdepth_plus.deploy.distortion import project
-from bevdepth_plus.deploy.poses import invert_pose
 from bevdepth_plus.deploy.results import Boxes
-from bevdepth_plus.deploy.rig import RigCamera
+from bevdepth_plus.rigs.distortion import project
+from bevdepth_plus.rigs.poses import invert_pose
+from bevdepth_plus.rigs.rig import RigCamera
 
 NEAR = 0.3  # metres; what is nearer to the image plane is cut off
 PIECES = 8  # of each edge, where lens distortion bends it

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy import image_files
-from bevdepth_plus.deploy.image_crop import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs import image_files
+from bevdepth_plus.rigs.image_crop import (
     ImageAugmentationParams,
     augment_image,
     augmentation_matrix,
 )
-from bevdepth_plus.deploy.images import decode, read_image, reduction
-from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import decode, read_image, reduction
 
 FINAL = (704, 256)
 SAMPLINGS = ("411", "420", "422", "440", "444")
