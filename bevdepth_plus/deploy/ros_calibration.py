@@ -70,7 +70,20 @@ def read_camera_info(path: str | Path) -> CameraInfo:
         DataError: the file cannot be read or a field is wrong; the message names the field.
     """
     path = Path(path)
-    fields = Fields(path, "camera_info", _first(read_yaml(path, "camera_info")))
+    return camera_info_of(_first(read_yaml(path, "camera_info")), path)
+
+
+def camera_info_of(entry: Any, source: str | Path) -> CameraInfo:
+    """A calibration's content: the mapping of a file or of a message.
+
+    Args:
+        entry: the mapping.
+        source: what errors call it: the file, or the topic.
+
+    Raises:
+        DataError: a field is wrong; the message names the field.
+    """
+    fields = Fields(Path(source), "camera_info", entry)
     is_message = "image_width" not in fields.entry
     width, height = ("width", "height") if is_message else ("image_width", "image_height")
     letters = {key.lower(): key for key in map(str, fields.entry)}
