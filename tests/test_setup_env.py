@@ -195,17 +195,26 @@ def locked_versions() -> dict[str, str]:
 
 def test_what_somebody_removed_or_replaced_is_not_taken_for_done():
     pins = locked_versions()
-    assert setup_env.present("packages", dict(installed=pins))
-    assert not setup_env.present("packages", dict(installed={**pins, "numpy": "2.1.3"}))
-    assert not setup_env.present("packages", dict(installed={**pins, "mmengine": "0.9"}))
-    assert not setup_env.present("mmcv", dict(installed=pins))
+    facts = dict(installed=pins, python=(3, 11, 7))
+    assert setup_env.present("packages", facts)
+    for replaced in (dict(numpy="2.1.3"), dict(mmengine="0.9")):
+        assert not setup_env.present("packages", {**facts, "installed": {**pins, **replaced}})
+    assert not setup_env.present("mmcv", facts)
+
+
+def test_a_package_without_a_wheel_for_this_python_is_not_missed():
+    pins = locked_versions()
+    del pins["onnxruntime"]
+    assert setup_env.present("packages", dict(installed=pins, python=(3, 10, 14)))
+    assert not setup_env.present("packages", dict(installed=pins, python=(3, 11, 7)))
 
 
 def test_a_newer_version_than_the_lock_is_kept_where_the_newest_are_asked_for():
     newer = {**locked_versions(), "numpy": "2.1.3"}
-    assert setup_env.present("packages", dict(installed=newer), newest=True)
+    facts = dict(installed=newer, python=(3, 11, 7))
+    assert setup_env.present("packages", facts, newest=True)
     del newer["scipy"]
-    assert not setup_env.present("packages", dict(installed=newer), newest=True)
+    assert not setup_env.present("packages", facts, newest=True)
 
 
 def test_the_lock_has_one_version_within_the_range_of_each_requirement():

@@ -112,7 +112,7 @@ def export(
 
 def samples_of(detector: Any, cfg: Config, wanted: int) -> tuple[Iterable[Any], str]:
     """What to compare on, and its name."""
-    from bevdepth_plus.deploy.verify import loaded_sample, random_samples
+    from bevdepth_plus.deploy.samples import loaded_sample, random_samples
 
     random = f"random images of {', '.join(map(str, RANDOM_RIGS))} cameras"
     if not wanted:

@@ -198,7 +198,8 @@ def present(step: str, facts: dict, newest: bool = False) -> bool:
     installed = facts["installed"]
     if step != "packages":
         return step in installed
-    wanted = {name for file in PACKAGES for name in requirements(file)}
+    python = tuple(facts["python"][:2])
+    wanted = {name for file in PACKAGES for name in requirements(file, python)}
     if not wanted <= installed.keys():
         return False
     locked = {} if newest else {n: v for n, v in requirements("lock").items() if n in wanted}
@@ -206,10 +207,20 @@ def present(step: str, facts: dict, newest: bool = False) -> bool:
     return all(f"=={installed.get(name)}" == pin for name, pin in pins.items())
 
 
-def requirements(name: str) -> dict[str, str]:
-    """{distribution: accepted versions, such as "==1.26.4"} of a file in `requirements/`."""
+def requirements(name: str, python: tuple[int, ...] | None = None) -> dict[str, str]:
+    """{distribution: accepted versions, such as "==1.26.4"} of a file in `requirements/`.
+
+    Args:
+        python: leaves out what a line asks for newer versions of Python than this one only, by
+            `; python_version >= "3.11"`; None: nothing is left out.
+    """
     text = (REQUIREMENTS / f"{name}.txt").read_text()
-    return dict(re.findall(r"^([\w.-]+)([^\s#]*)", text, re.MULTILINE))
+    line = r'^([\w.-]+)([^\s#;]*)(?:\s*;\s*python_version\s*>=\s*"(\d+)\.(\d+)")?'
+    return {
+        package: versions
+        for package, versions, major, minor in re.findall(line, text, re.MULTILINE)
+        if python is None or not major or python >= (int(major), int(minor))
+    }
 
 
 def install_packages(

@@ -22,13 +22,11 @@ from onnx import helper
 IMAGES = "images"
 CALIBRATION = ("intrinsics", "ego_T_cam", "image_aug")
 # Operators of a network's layers: what comes after the last of them is post-processing.
-LAYERS = frozenset(
-    (
-        *("Conv", "ConvTranspose", "DeformConv", "GridSample", "Gemm", "MatMul"),
-        *("BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize"),
-        *("LayerNormalization", "InstanceNormalization", "GroupNormalization"),
-    )
-)
+LAYERS = {
+    *("Conv", "ConvTranspose", "DeformConv", "GridSample", "Gemm", "MatMul", "Resize"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "BatchNormalization"),
+    *("LayerNormalization", "InstanceNormalization", "GroupNormalization"),
+}
 
 
 def cut_image_part(model: onnx.ModelProto) -> dict[str, onnx.ModelProto]:

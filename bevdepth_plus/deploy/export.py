@@ -100,7 +100,8 @@ class _Tracer:
         return self._trace(OneGraph(self.detector), named, dynamic, outputs)
 
     def image_part(self) -> onnx.ModelProto:
-        named = dict(zip((*CALIBRATION, IMAGES), self._cameras(), strict=True))
+        names: list[str] = [*CALIBRATION, IMAGES]
+        named: dict[str, Tensor] = dict(zip(names, self._cameras(), strict=True))
         dynamic = {name: {0: self.cameras} for name in named}
         outputs = ["depth", "context", "depth_map"]
         return self._trace(ImagePart(self.detector), named, dynamic, outputs)
@@ -154,7 +155,7 @@ class _Tracer:
     ) -> onnx.ModelProto:
         with torch.no_grad(), _quiet(), traceable_deformable_convolution(self.deformable):
             try:
-                program = torch.onnx.export(
+                program: Any = torch.onnx.export(
                     module.eval(),
                     kwargs=dict(inputs),
                     dynamo=True,

@@ -2,9 +2,8 @@
 
 mmcv's deformable convolution is an extension that ``torch.export`` cannot look into. While a model
 is traced, an operator of its own stands for it, and is translated to ONNX's ``DeformConv``; or it
-is spelled out with ``GridSample`` and a convolution, for runtimes without ``DeformConv``, such as
-OpenVINO.
-The inverse of a 3x3 matrix becomes its adjugate over its determinant.
+is spelled out with ``GridSample`` and a convolution, for runtimes that have no ``DeformConv``
+(OpenVINO). The inverse of a 3x3 matrix becomes its adjugate over its determinant.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from mmcv.ops import deform_conv2d as mmcv_deform_conv2d
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.modules.utils import _pair
+
+from bevdepth_plus.deploy.backends.packages import require_package
 
 DEFORMABLE = {"DeformConv": 19, "GridSample": 20}  # form -> the opset it needs
 
@@ -132,6 +133,10 @@ def _as_operator(
     return torch.ops.bevdepth_plus.deform_conv2d(x, offset, weight, *pairs, groups, offset_groups)
 
 
+def _standard_operators() -> Any:
+    return require_package("onnxscript", "export").opset19
+
+
 def _onnx_deform_conv(
     x: Any,
     offset: Any,
@@ -142,8 +147,7 @@ def _onnx_deform_conv(
     groups: int,
     offset_groups: int,
 ) -> Any:
-    from onnxscript import opset19 as op
-
+    op = _standard_operators()
     return op.DeformConv(
         x,
         weight,
@@ -158,8 +162,7 @@ def _onnx_deform_conv(
 
 
 def _onnx_inverse_3x3(matrix: Any, check_errors: bool = False) -> Any:
-    from onnxscript import opset19 as op
-
+    op = _standard_operators()
     shape = list(matrix.shape)
     if shape[-2:] != [3, 3]:
         raise NotImplementedError(f"only the inverse of 3x3 matrices is translated, got {shape}")

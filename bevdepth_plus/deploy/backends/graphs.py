@@ -26,7 +26,10 @@ _SIZES = {"intrinsics": (3, 3), "ego_T_cam": (4, 4), "image_aug": (3, 3)}
 class Graph(Protocol):
     """A loaded ONNX file."""
 
-    inputs: Sequence[str]
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names."""
+        ...
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
@@ -182,7 +185,9 @@ class GraphBackend:
                 f"{list(images.shape)}"
             )
         values = self._checked(images, intrinsics, ego_T_cam, image_aug, axes=(model.num_frames,))
-        to_grid = pixel_to_grid(*(values[name] for name in CALIBRATION), model.grid)
+        to_grid = pixel_to_grid(
+            values["intrinsics"], values["ego_T_cam"], values["image_aug"], model.grid
+        )
         if mask is not None:
             to_grid = np.where(np.asarray(mask)[..., None, None], to_grid, np.float32(np.nan))
         if model.form == "one":
