@@ -137,7 +137,7 @@ def test_every_source_gives_results(call, rig_file, tmp_path, synthetic_root, so
             writer.write(np.full((64, 96, 3), 99, np.uint8))
         writer.release()
         arguments = ["--rig", rig_file, "--video", f"FRONT={tmp_path / 'f.avi'}"]
-    status, said, error = call(*arguments, "--depth", "--limit", 2)
+    status, _, error = call(*arguments, "--depth", "--limit", 2)
     assert status == 0, error
     content = json.loads((tmp_path / "out" / "nuscenes.json").read_text())
     assert len(content["results"]) == 2
