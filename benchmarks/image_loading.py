@@ -20,16 +20,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bevdepth_plus.deploy import image_files
-from bevdepth_plus.deploy.image_crop import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import write_json
+from bevdepth_plus.rigs import image_files
+from bevdepth_plus.rigs.image_crop import (
     ImageAugmentationParams,
     augment_image,
     augmentation_matrix,
 )
-from bevdepth_plus.deploy.image_files import read_bytes
-from bevdepth_plus.deploy.images import decode, image_size
-from bevdepth_plus.errors import DataError
-from bevdepth_plus.files import write_json
+from bevdepth_plus.rigs.image_files import read_bytes
+from bevdepth_plus.rigs.images import decode, image_size
 
 FINAL = (704, 256)  # width, height
 Params = Sequence[ImageAugmentationParams]

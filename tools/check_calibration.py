@@ -11,10 +11,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bevdepth_plus.deploy.image_files import read_image
-from bevdepth_plus.deploy.rig_checks import check_rig, elevations, field_of_view
-from bevdepth_plus.deploy.rig_file import load_rig
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.image_files import read_image
+from bevdepth_plus.rigs.rig_checks import check_rig, elevations, field_of_view
+from bevdepth_plus.rigs.rig_file import load_rig
 
 NUM_OVERLAYS = 4
 RIG_FILES = (".yaml", ".yml", ".json")
@@ -68,7 +68,7 @@ def check_rig_file(path: Path, picture: Path | None) -> int:
             f"{low:.0f} to {high:.0f} degrees of elevation"
         )
     if picture is not None:
-        from bevdepth_plus.deploy.rig_picture import draw_rig
+        from bevdepth_plus.rigs.rig_picture import draw_rig
 
         draw_rig(rig, picture)
         print(f"picture: {picture}")

@@ -10,16 +10,18 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from bevdepth_plus.datasets.info_file import read_info_file
-from bevdepth_plus.deploy.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
-from bevdepth_plus.deploy.rig import Rig
-from bevdepth_plus.deploy.rig_checks import check_rig
-from bevdepth_plus.deploy.rig_file import load_rig, save_rig
-from bevdepth_plus.deploy.ros_calibration import AXES, BASE_FRAME, rig_from_ros, rig_to_ros
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
+from bevdepth_plus.rigs.rig import Rig
+from bevdepth_plus.rigs.rig_checks import check_rig
+from bevdepth_plus.rigs.rig_file import load_rig, save_rig
+from bevdepth_plus.rigs.ros_calibration import AXES, BASE_FRAME, rig_from_ros, rig_to_ros
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     ways = parser.add_subparsers(dest="way", required=True)
 
     ros = ways.add_parser("from-ros", help="camera_info files and static transforms -> rig file")
@@ -51,6 +53,7 @@ def parse_args() -> argparse.Namespace:
         way = ways.add_parser(name, help=text)
         way.add_argument("rig", type=Path, help="rig file")
         way.add_argument("out", type=Path, help="folder to write")
+    parser.epilog = "".join(way.format_usage() for way in ways.choices.values())
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure how far predicted boxes are from the truth, by class and range.
 
-    tools/measure_positions.py RESULTS.json data/nuscenes/nuscenes_infos_val.pkl errors.json
+    tools/measure_positions.py results.json data/nuscenes/bevdepth_plus_infos_val.pkl errors.json
 
 The table gives recordings and the ROS node their position covariance (docs/recordings.md). Exits
 with 2 if a file cannot be read.

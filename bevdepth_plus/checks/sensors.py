@@ -12,10 +12,10 @@ import torch
 from bevdepth_plus.datasets.calibration import check_sample
 from bevdepth_plus.datasets.ground_truth import read_objects
 from bevdepth_plus.datasets.sweeps import read_points
-from bevdepth_plus.deploy.image_files import read_image
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.coverage import count_uncovered
 from bevdepth_plus.geometry.boxes import points_in_boxes
+from bevdepth_plus.rigs.image_files import read_image
 
 CONFIRMED = 5  # points that a box must have by its count, for the sweep to be asked
 POINT_NUMBERS = 5  # x, y, z, intensity, ring, as in nuScenes

@@ -1,26 +1,22 @@
-"""In the vehicle: rigs, their images, and what else runs without the training stack.
+"""In the vehicle: a trained model on the images of any rig (``bevdepth_plus.rigs``).
 
-The files of this floor import numpy, PyYAML, OpenCV and Pillow alone, so that they work where no
-torch and no mm* library is installed. The synthetic generator, the data pipeline and the checks use
-the same files: whatever touches calibration or pixels exists once.
+Running exported files needs numpy, PyYAML, OpenCV and Pillow, and a runtime; no torch, no mm*.
 
-    rig                    Rig and RigCamera
-    rig_file               the rig file: read, write
-    poses                  angles, quaternions and 4x4 matrices
-    distortion             lens distortion, undone by remapping
-    camera_images          a camera's raw image as its pinhole model describes it
-    images                 decoding, and the crop that the network gets
-    rig_checks             is a rig plausible?
-    rig_picture            a rig from above, and its horizons
-    ros_calibration        camera_info and static transforms
-    nuscenes_calibration   calibrated_sensor.json and info files
     inferencer             from images and a rig to boxes; start here
     streaming              the same for images and poses that come one by one
+    frames, ego_motion     which images belong together, and where the vehicle was
+    network_images         from a camera's image to the network's pixels
+    features, results      what the parts hand to each other, and what comes out
     description            model.json: what a model is
     geometry               from calibration to BEV cells, in the op's bits
+    gather_index           index arrays of the pooling without scatter
     decoding               from the heads' maps to boxes
+    recordings             files that viewers open
+    sources                images and poses of files, videos and nuScenes-format scenes
+    drawing                a page of one moment with OpenCV alone
+    infer                  the command line of tools/infer.py, and its outputs and summary
     backends               what runs the network; torch.py alone needs torch and mmdet3d
 
-Exporting is done where models are trained: parts, export, cutting, translations and verify import
-torch and onnx.
+Exporting is done where models are trained: describe, parts, export, cutting, translations, samples
+and verify import torch, mmdet3d and onnx.
 """

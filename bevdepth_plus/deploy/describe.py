@@ -12,12 +12,12 @@ from bevdepth_plus import __version__
 from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.datasets.transforms import ImageAugmentation
-from bevdepth_plus.deploy.crop_rule import CropRule
 from bevdepth_plus.deploy.description import Decoding, FrustumAxes, Grid, ModelDescription
 from bevdepth_plus.models.depth.depth_net import DeformableConv
 from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.heads.center_head import BEVCenterHead
 from bevdepth_plus.models.heads.segmentation_head import BEVSegmentationHead
+from bevdepth_plus.rigs.crop_rule import CropRule
 
 CAMERA_RANGE = (1, 32)
 
@@ -45,7 +45,7 @@ def describe(
     boxes = next((head for head in heads if isinstance(head, BEVCenterHead)), None)
     layers = next((head.layers for head in heads if isinstance(head, BEVSegmentationHead)), ())
     deforms = any(isinstance(module, DeformableConv) for module in detector.modules())
-    preprocessor = detector.data_preprocessor
+    preprocessor: Any = detector.data_preprocessor
     dataset = cfg.test_dataloader.dataset
     return ModelDescription(
         form=form,

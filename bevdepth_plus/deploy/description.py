@@ -15,8 +15,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from bevdepth_plus.deploy.crop_rule import CropRule
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.crop_rule import CropRule
 
 FORMAT_VERSION = 1
 FILE_NAME = "model.json"

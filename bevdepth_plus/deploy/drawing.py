@@ -12,7 +12,7 @@ import numpy as np
 from bevdepth_plus.deploy.description import Grid
 from bevdepth_plus.deploy.recordings.outlines import box_corners, class_colours, outlines_in_image
 from bevdepth_plus.deploy.results import Boxes, Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 TILE = 480  # pixels, width of a camera's picture
 PER_ROW = 4  # cameras

@@ -63,16 +63,16 @@ def export_graphs(
         DataError: the detector cannot be exported; which part, and what to do.
     """
     check_deployable(detector)
-    trace = _Tracer(detector, deformable)
+    tracer = _Tracer(detector, deformable)
     if form == "one":
         say("tracing the whole model")
-        return {"model.onnx": trace.one_graph()}
+        return {"model.onnx": tracer.one_graph()}
     say("tracing the image part")
-    parts = {f"{name}.onnx": part for name, part in cut_image_part(trace.image_part()).items()}
+    parts = {f"{name}.onnx": part for name, part in cut_image_part(tracer.image_part()).items()}
     say("tracing the pooling")
-    parts["pool.onnx"] = trace.scatter_pool() if form == "parts" else trace.gather_pool()
+    parts["pool.onnx"] = tracer.scatter_pool() if form == "parts" else tracer.gather_pool()
     say("tracing the BEV part")
-    return {**parts, "bev.onnx": trace.bev_part()}
+    return {**parts, "bev.onnx": tracer.bev_part()}
 
 
 class _Tracer:
@@ -97,19 +97,19 @@ class _Tracer:
         named = dict(zip(CALIBRATION, matrices, strict=True), pixel_to_grid=to_grid, images=images)
         dynamic = {name: {1: self.cameras} for name in named}
         outputs = [*output_names(self.detector), "depth_map"]
-        return self._trace(OneGraph(self.detector), named, dynamic, outputs)
+        return self._traced(OneGraph(self.detector), named, dynamic, outputs)
 
     def image_part(self) -> onnx.ModelProto:
         names: list[str] = [*CALIBRATION, IMAGES]
         named: dict[str, Tensor] = dict(zip(names, self._cameras(), strict=True))
         dynamic = {name: {0: self.cameras} for name in named}
         outputs = ["depth", "context", "depth_map"]
-        return self._trace(ImagePart(self.detector), named, dynamic, outputs)
+        return self._traced(ImagePart(self.detector), named, dynamic, outputs)
 
     def scatter_pool(self) -> onnx.ModelProto:
         named = dict(self._lifted(), pixel_to_grid=torch.rand(_TRACED_CAMERAS, 3, 4))
         dynamic = {name: {0: self.cameras} for name in named}
-        return self._trace(ScatterPool(self.detector.view_transform), named, dynamic, ["bev"])
+        return self._traced(ScatterPool(self.detector.view_transform), named, dynamic, ["bev"])
 
     def gather_pool(self) -> onnx.ModelProto:
         pool = GatherPool(self.detector.view_transform)
@@ -125,12 +125,21 @@ class _Tracer:
             dynamic[name] = {0: Dim(name, min=1)}
         dynamic["rows_all"][1] = widest
         dynamic["cell_rows"] = {}
-        return self._trace(pool, dict(self._lifted(), **index), dynamic, ["bev"])
+        return self._traced(pool, dict(self._lifted(), **index), dynamic, ["bev"])
 
     def bev_part(self) -> onnx.ModelProto:
         channels = self.channels * self.detector.temporal.num_frames
         named = dict(bevs=torch.rand(1, channels, *self.bev_size))
-        return self._trace(BEVPart(self.detector), named, {}, output_names(self.detector))
+        return self._traced(BEVPart(self.detector), named, {}, output_names(self.detector))
+
+    def _traced(
+        self,
+        module: nn.Module,
+        inputs: Mapping[str, Tensor],
+        dynamic: Mapping[str, Any],
+        outputs: Sequence[str],
+    ) -> onnx.ModelProto:
+        return trace(module, inputs, dynamic, outputs, self.deformable)
 
     def _cameras(self) -> tuple[Tensor, ...]:
         """Intrinsics, ego_T_cam, image_aug and images of some cameras."""
@@ -146,29 +155,41 @@ class _Tracer:
         depth = torch.rand(_TRACED_CAMERAS, self.bins, *self.cells)
         return dict(depth=depth, context=torch.rand(_TRACED_CAMERAS, self.channels, *self.cells))
 
-    def _trace(
-        self,
-        module: nn.Module,
-        inputs: Mapping[str, Tensor],
-        dynamic: Mapping[str, Any],
-        outputs: Sequence[str],
-    ) -> onnx.ModelProto:
-        with torch.no_grad(), _quiet(), traceable_deformable_convolution(self.deformable):
-            try:
-                program: Any = torch.onnx.export(
-                    module.eval(),
-                    kwargs=dict(inputs),
-                    dynamo=True,
-                    opset_version=DEFORMABLE[self.deformable],
-                    dynamic_shapes=dict(dynamic) or None,
-                    input_names=list(inputs),
-                    output_names=list(outputs),
-                    custom_translation_table=custom_translations(),
-                    verbose=False,
-                )
-            except torch.onnx.errors.OnnxExporterError as error:
-                raise DataError(_why(error)) from error
-        return _plain(program.model_proto)
+
+def trace(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    dynamic: Mapping[str, Any],
+    outputs: Sequence[str],
+    deformable: str = "DeformConv",
+) -> onnx.ModelProto:
+    """One module as a graph of standard operators.
+
+    Args:
+        inputs: examples, by name.
+        dynamic: by input, axis -> ``torch.export.Dim``.
+        outputs: names.
+        deformable: as in :func:`export_graphs`.
+
+    Raises:
+        DataError: an operator has no translation, or the module cannot be traced.
+    """
+    with torch.no_grad(), _quiet(), traceable_deformable_convolution(deformable):
+        try:
+            program: Any = torch.onnx.export(
+                module.eval(),
+                kwargs=dict(inputs),
+                dynamo=True,
+                opset_version=DEFORMABLE[deformable],
+                dynamic_shapes=dict(dynamic) or None,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                custom_translation_table=custom_translations(),
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise DataError(_why(error)) from error
+    return _plain(program.model_proto)
 
 
 def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:

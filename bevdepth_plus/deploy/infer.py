@@ -17,12 +17,10 @@ import bevdepth_plus.threads  # noqa: F401  # before torch, which a config's bac
 from bevdepth_plus.deploy.backends import BACKENDS
 from bevdepth_plus.deploy.command_line import progress, run_light_tool
 from bevdepth_plus.deploy.drawing import PageStyle
-from bevdepth_plus.deploy.images import DECODING
 from bevdepth_plus.deploy.infer_outputs import OUTPUTS, PICTURES, Outputs, check_outputs
 from bevdepth_plus.deploy.infer_summary import Summary
 from bevdepth_plus.deploy.inferencer import Inferencer
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig_file import load_rig
 from bevdepth_plus.deploy.sources.drives import Drive, Moment, only_cameras
 from bevdepth_plus.deploy.sources.image_files import drive_from_folder, drive_from_patterns
 from bevdepth_plus.deploy.sources.nuscenes_scenes import drive_from_scene
@@ -30,6 +28,8 @@ from bevdepth_plus.deploy.sources.pose_files import read_poses
 from bevdepth_plus.deploy.sources.videos import drive_from_videos
 from bevdepth_plus.deploy.streaming import Stream, StreamLimits
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import DECODING
+from bevdepth_plus.rigs.rig_file import load_rig
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from bevdepth_plus.deploy.drawing import PageStyle
-from bevdepth_plus.deploy.images import Source
 from bevdepth_plus.deploy.picture_folder import PictureFolder
 from bevdepth_plus.deploy.recordings import FORMATS, FileRecorder, NuScenesRecorder
 from bevdepth_plus.deploy.recordings.nuscenes_json import microseconds
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import Source
+from bevdepth_plus.rigs.rig import Rig
 from bevdepth_plus.writable import require_writable
 
 PICTURES = "pictures"

@@ -14,11 +14,11 @@ from bevdepth_plus.deploy.backends import open_backend
 from bevdepth_plus.deploy.decoding import decode
 from bevdepth_plus.deploy.description import ModelDescription
 from bevdepth_plus.deploy.features import Backend, PerceivedCamera
-from bevdepth_plus.deploy.images import Source
 from bevdepth_plus.deploy.network_images import NetworkImage, NetworkImages
 from bevdepth_plus.deploy.results import Boxes, Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import Source
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 
 class Inferencer:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevdepth_plus.deploy.camera_images import CameraImages
 from bevdepth_plus.deploy.description import ModelDescription
-from bevdepth_plus.deploy.image_crop import augment_image
-from bevdepth_plus.deploy.images import Source, decode
-from bevdepth_plus.deploy.rig import RigCamera
+from bevdepth_plus.rigs.camera_images import CameraImages
+from bevdepth_plus.rigs.image_crop import augment_image
+from bevdepth_plus.rigs.images import Source, decode
+from bevdepth_plus.rigs.rig import RigCamera
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from bevdepth_plus.deploy.drawing import PageStyle, draw_depth, draw_page
-from bevdepth_plus.deploy.images import Source, read_image
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_folder
+from bevdepth_plus.rigs.images import Source, read_image
+from bevdepth_plus.rigs.rig import Rig
 
 JPEG_QUALITY = 88
 _OURS = re.compile(r"\d{5}(_[\w-]+)?\.jpg")

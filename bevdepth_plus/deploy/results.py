@@ -100,6 +100,12 @@ class Result:
 
 def joined(parts: Sequence[Boxes]) -> Boxes:
     """The boxes of all parts, which have the same classes, in their order."""
-    fields = ("centres", "sizes", "yaws", "velocities", "scores", "labels")
-    arrays = [np.concatenate([getattr(part, name) for part in parts]) for name in fields]
-    return Boxes(*arrays, parts[0].classes)
+    return Boxes(
+        centres=np.concatenate([part.centres for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        yaws=np.concatenate([part.yaws for part in parts]),
+        velocities=np.concatenate([part.velocities for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        classes=parts[0].classes,
+    )

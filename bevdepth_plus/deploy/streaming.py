@@ -17,12 +17,12 @@ import numpy as np
 from bevdepth_plus.deploy.ego_motion import PoseBuffer, motion_between
 from bevdepth_plus.deploy.features import PerceivedCamera
 from bevdepth_plus.deploy.frames import Frame, FrameAssembler
-from bevdepth_plus.deploy.images import Source
 from bevdepth_plus.deploy.inferencer import Inferencer, Stopwatch
 from bevdepth_plus.deploy.network_images import NetworkImage
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import Source
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 
 class CameraState(str, Enum):
@@ -352,12 +352,10 @@ def _placed(
     placed = []
     for camera, world_T_ego in moment.cameras:
         pose = camera.ego_T_cam
-        moved = (
-            world_T_ego is not None
-            and world_T_key is not None
-            and not np.array_equal(world_T_ego, world_T_key)  # else the pose would only be rounded
-        )
-        if moved:
+        if world_T_ego is None or world_T_key is None:
+            placed.append((camera, pose))
+            continue
+        if not np.array_equal(world_T_ego, world_T_key):  # else the pose would only be rounded
             pose = np.linalg.inv(world_T_key) @ (world_T_ego @ pose)
         placed.append((camera, pose))
     return placed

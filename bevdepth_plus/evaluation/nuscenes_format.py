@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bevdepth_plus.classes import CLASSES, DEFAULT_ATTRIBUTES
-from bevdepth_plus.deploy.poses import rotation_from_quaternion
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import rotation_from_quaternion
 
 MAX_BOXES_PER_SAMPLE = 500  # nuScenes detection challenge, submission rules
 MOVING_SPEED = 0.2  # m/s; above it a box counts as moving (the rule of mmdet3d's NuScenesMetric)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import write_json
+from bevdepth_plus.rigs.rig import Rig
 from bevdepth_plus.synthetic.keyframe import Studio, shoot_keyframe
 from bevdepth_plus.synthetic.rig import nuscenes_rig, rendered_rig
 from bevdepth_plus.synthetic.write import scene_tables, write_tables

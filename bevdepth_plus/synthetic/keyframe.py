@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.deploy.rig import Rig, RigCamera
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 from bevdepth_plus.synthetic.backdrop import (
     SHADOW_REACH,
     cast_shadows,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bevdepth_plus.deploy.poses import camera_pose, pose_matrix, rotation_from_angles
-from bevdepth_plus.deploy.rig import Rig, RigCamera
-from bevdepth_plus.deploy.rig_file import LIDAR_POSITION, LIDAR_YAW, load_rig
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import camera_pose, pose_matrix, rotation_from_angles
+from bevdepth_plus.rigs.rig import Rig, RigCamera
+from bevdepth_plus.rigs.rig_file import LIDAR_POSITION, LIDAR_YAW, load_rig
 
 # name, focal length, cx, cy (pixels at 1600 x 900), position, (yaw, pitch, roll) in degrees and
 # delay in ms: rounded from a nuScenes vehicle.

@@ -15,12 +15,12 @@ from bevdepth_plus.deploy import infer
 from bevdepth_plus.deploy.command_line import progress, run_light_tool
 from bevdepth_plus.deploy.description import Grid
 from bevdepth_plus.deploy.features import ImageFeatures, PerceivedCamera
-from bevdepth_plus.deploy.images import read_image
-from bevdepth_plus.deploy.poses import camera_pose
 from bevdepth_plus.deploy.results import Boxes
-from bevdepth_plus.deploy.rig import Rig, RigCamera
-from bevdepth_plus.deploy.rig_file import save_rig
 from bevdepth_plus.deploy.stage_times import StageTimes
+from bevdepth_plus.rigs.images import read_image
+from bevdepth_plus.rigs.poses import camera_pose
+from bevdepth_plus.rigs.rig import Rig, RigCamera
+from bevdepth_plus.rigs.rig_file import save_rig
 
 CLASSES = ("car", "pedestrian")
 

@@ -9,10 +9,10 @@ import pytest
 from bevdepth_plus.deploy.description import Grid
 from bevdepth_plus.deploy.drawing import PageStyle, draw_depth, draw_page
 from bevdepth_plus.deploy.picture_folder import PictureFolder
-from bevdepth_plus.deploy.poses import camera_pose
 from bevdepth_plus.deploy.results import Boxes, Result
-from bevdepth_plus.deploy.rig import Distortion, Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import camera_pose
+from bevdepth_plus.rigs.rig import Distortion, Rig, RigCamera
 
 WIDTH, HEIGHT = 480, 270  # a tile's size: a page's pixels are the image's
 INTRINSICS = np.array([[300.0, 0, 240], [0, 300, 135], [0, 0, 1]])

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.poses import pose_matrix, rotation_from_angles
 from bevdepth_plus.deploy.sources.drives import Drive, Moment
 from bevdepth_plus.deploy.sources.pose_files import read_poses
 from bevdepth_plus.deploy.streaming import ImageMessage
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import pose_matrix, rotation_from_angles
 
 POSE = pose_matrix(rotation_from_angles(90.0, 0, 0), (4.0, 5.0, 6.0))
 HALF = np.sqrt(0.5)

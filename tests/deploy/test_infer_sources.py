@@ -10,9 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.poses import camera_pose
-from bevdepth_plus.deploy.rig import Rig, RigCamera
-from bevdepth_plus.deploy.rig_file import save_rig
 from bevdepth_plus.deploy.sources.drives import only_cameras
 from bevdepth_plus.deploy.sources.image_files import (
     drive_from_folder,
@@ -23,6 +20,9 @@ from bevdepth_plus.deploy.sources.image_files import (
 from bevdepth_plus.deploy.sources.nuscenes_scenes import drive_from_scene
 from bevdepth_plus.deploy.sources.videos import drive_from_videos
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import camera_pose
+from bevdepth_plus.rigs.rig import Rig, RigCamera
+from bevdepth_plus.rigs.rig_file import save_rig
 
 START = 1_532_402_927_000_000  # microseconds
 

@@ -9,7 +9,6 @@ import pytest
 
 from bevdepth_plus.deploy.features import ImageFeatures, PerceivedCamera
 from bevdepth_plus.deploy.results import Boxes
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.deploy.streaming import (
     CameraState,
     ImageMessage,
@@ -18,6 +17,7 @@ from bevdepth_plus.deploy.streaming import (
     StreamLimits,
 )
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 NO_BOXES = Boxes(
     np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)), np.zeros(0),

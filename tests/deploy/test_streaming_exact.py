@@ -14,10 +14,10 @@ from bevdepth_plus.datasets.create_infos import create_info_files
 from bevdepth_plus.deploy.decoding import decode
 from bevdepth_plus.deploy.inferencer import Inferencer
 from bevdepth_plus.deploy.parts import named_maps
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.deploy.streaming import Stream
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.models.inputs import images_and_rig
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 from bevdepth_plus.visualization.from_config import build_dataset
 
 CONFIG = "configs/synthetic_small_2key.py"

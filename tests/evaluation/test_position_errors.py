@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from bevdepth_plus.classes import CLASSES as ALL
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.evaluation.detection import predictions_from_ground_truth
 from bevdepth_plus.evaluation.measure_positions import measure_positions
 from bevdepth_plus.evaluation.position_errors import FORMAT, CovarianceTable, PositionErrors
 from bevdepth_plus.evaluation.rules import scoring_rules
+from bevdepth_plus.evaluation.submission import write_submission
 
 NEAR = PositionErrors(0.0, 10.0, 50, 0.5, 0.1, 0.2, 0.05)
 FAR = PositionErrors(10.0, 30.0, 40, 1.5, 0.3, 0.2, 0.1)
@@ -116,6 +124,58 @@ def test_the_file_gives_the_table_back(tmp_path):
     table = CovarianceTable({"car": [NEAR, FAR], "*": [FAR]})
     table.save(path)
     assert CovarianceTable.load(path).errors == table.errors
+
+
+def test_the_tool_measures_a_shifted_ground_truth(tiny_dataset, tmp_path):
+    infos, results, out = (tmp_path / name for name in ("infos.pkl", "results.json", "out.json"))
+    categories = {name: label for label, name in enumerate(ALL)}
+    content = {
+        "metainfo": {"info_version": "1.1", "categories": categories},
+        "data_list": tiny_dataset.infos,
+    }
+    infos.write_bytes(pickle.dumps(content))
+    predictions = predictions_from_ground_truth(tiny_dataset.infos)
+    for box in (box for boxes in predictions.values() for box in boxes):
+        box["translation"][2] += 0.25
+    write_submission(predictions, results)
+    answer = run_tool(results, infos, out)
+    assert answer.returncode == 0, answer.stderr
+    assert f"written to {out}" in answer.stdout
+    rows = CovarianceTable.load(out).errors["*"]
+    # Ego frames of this data set lean, so a part of the height is on their ground.
+    assert [row.height for row in rows] == pytest.approx([0.25] * len(rows), abs=0.01)
+    assert len(rows) >= 3
+
+
+def test_the_tool_names_a_file_that_is_no_result_file(tiny_dataset, tmp_path):
+    infos, results = tmp_path / "infos.pkl", tmp_path / "results.json"
+    content = {
+        "metainfo": {
+            "info_version": "1.1",
+            "categories": {name: label for label, name in enumerate(ALL)},
+        },
+        "data_list": tiny_dataset.infos,
+    }
+    infos.write_bytes(pickle.dumps(content))
+    for text, message in (
+        ("[]", "is no nuScenes result file"),
+        ('{"results": {}}', "has results of none of the 8 samples"),
+    ):
+        results.write_text(text)
+        answer = run_tool(results, infos, tmp_path / "out.json")
+        assert answer.returncode == 2
+        assert message in answer.stderr
+        assert answer.stderr.count("\n") == 1
+    assert not (tmp_path / "out.json").exists()
+
+
+def run_tool(*arguments) -> subprocess.CompletedProcess:
+    tool = Path(__file__).resolve().parents[2] / "tools/measure_positions.py"
+    environment = {**os.environ, "PYTHONPATH": str(tool.parents[1])}
+    command = [sys.executable, tool, *arguments, "--min-count", "5"]
+    return subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def row(**changes) -> dict:

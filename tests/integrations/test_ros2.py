@@ -24,10 +24,10 @@ from bevdepth_plus_ros.conversions import (  # noqa: E402
 from bevdepth_plus_ros.diagnostics import statuses  # noqa: E402
 from bevdepth_plus_ros.pipeline import Pipeline  # noqa: E402
 
-from bevdepth_plus.deploy.poses import EGO_R_CAM, pose_matrix  # noqa: E402
 from bevdepth_plus.deploy.recordings.autoware import ObjectConverter  # noqa: E402
 from bevdepth_plus.deploy.results import Boxes, Result  # noqa: E402
 from bevdepth_plus.errors import DataError  # noqa: E402
+from bevdepth_plus.rigs.poses import EGO_R_CAM, pose_matrix  # noqa: E402
 
 LOOKING_AHEAD = pose_matrix(EGO_R_CAM, (1.5, 0.0, 1.6))
 CAMERAS = ("FRONT", "BACK")

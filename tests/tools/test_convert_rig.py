@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.rig_file import load_rig, save_rig
+from bevdepth_plus.rigs.rig_file import load_rig, save_rig
 from bevdepth_plus.synthetic.rig import nuscenes_rig
 
 

@@ -1,4 +1,4 @@
-"""``pip install bevdepth_plus[onnx]`` in a fresh environment: small, without torch, and it works."""
+"""``pip install bevdepth_plus[onnx]`` in a fresh environment: small, without torch, and works."""
 
 from __future__ import annotations
 

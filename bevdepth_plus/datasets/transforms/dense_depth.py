@@ -9,8 +9,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from bevdepth_plus.deploy.image_files import decode, read_bytes
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.image_files import decode, read_bytes
 
 
 def read_depth(path: str, unit: float) -> np.ndarray:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bevdepth_plus.deploy.image_files import read_bytes, read_image
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.image_files import read_bytes, read_image
 
 GENERATION = 1  # raise it when the same images and settings would give other numbers
 PRESETS = {

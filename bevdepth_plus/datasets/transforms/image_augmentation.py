@@ -6,8 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from bevdepth_plus.deploy.crop_rule import CropRule, resized_size
-from bevdepth_plus.deploy.image_crop import ImageAugmentationParams, augment_image
+from bevdepth_plus.rigs.crop_rule import CropRule, resized_size
+from bevdepth_plus.rigs.image_crop import ImageAugmentationParams, augment_image
 
 
 @TRANSFORMS.register_module()

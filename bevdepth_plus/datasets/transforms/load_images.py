@@ -6,8 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from bevdepth_plus.deploy.images import DECODING, decode
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import DECODING, decode
 
 
 @TRANSFORMS.register_module()

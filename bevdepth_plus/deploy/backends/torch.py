@@ -7,7 +7,7 @@ import bevdepth_plus.threads  # noqa: F401  # before torch
 # isort: split
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from bevdepth_plus.deploy.parts import BEVPart, ImagePart, check_deployable
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import CameraRig, Cameras
+from bevdepth_plus.models.depth.depth_net import DeformableConv
+from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.visualization.from_config import build_model
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,13 +61,16 @@ class TorchBackend:
         register_all_modules()
         allow_mmengine_checkpoints()
         cfg.model.image_encoder.backbone.init_cfg = None  # all weights come from the checkpoint
-        detector = build_model(cfg, str(checkpoint), self.device).requires_grad_(False)
+        detector: Any = build_model(cfg, str(checkpoint), self.device).requires_grad_(False)
         check_deployable(detector)
-        self.detector = detector
+        self.detector: BEVDepth = detector
         self.description = describe(detector, cfg, Path(config).name)
         if self.dtype is not None:
-            # The layout that low-precision convolutions are fast in.
+            # The layout that low-precision convolutions are fast in; mmcv's own takes the other.
             detector.to(memory_format=torch.channels_last)
+            for module in detector.modules():
+                if isinstance(module, DeformableConv):
+                    cast(Any, module).to(memory_format=torch.contiguous_format)
         self._image_part = _compiled(ImagePart(detector), compiled)
         self._bev_part = _compiled(_BEVMaps(detector), compiled)
 
@@ -78,7 +83,7 @@ class TorchBackend:
         image_aug: NDArray[Any],  # [N, 3, 3]
     ) -> list[ImageFeatures]:
         """Depth and context of each camera, ``[1, D, h, w]`` and ``[1, C, h, w]`` tensors."""
-        cameras = self._cameras(intrinsics, ego_T_cam, image_aug)
+        cameras = self.cameras(intrinsics, ego_T_cam, image_aug)
         with self._autocast():
             depth, context, depth_map = self._image_part(
                 cameras.intrinsics[0],
@@ -105,7 +110,7 @@ class TorchBackend:
             torch.cat([getattr(each, name) for each in features])[None]
             for name in ("depth", "context")
         )
-        cameras = self._cameras(intrinsics, ego_T_cam, image_aug)
+        cameras = self.cameras(intrinsics, ego_T_cam, image_aug)
         return self.detector.view_transform(depth, context, cameras)
 
     @torch.no_grad()
@@ -115,7 +120,7 @@ class TorchBackend:
             maps = self._bev_part(torch.cat(list(bevs), dim=1))
         return {name: values[0].float().cpu().numpy() for name, values in maps.items()}
 
-    def _cameras(self, intrinsics: Any, ego_T_cam: Any, image_aug: Any) -> Cameras:
+    def cameras(self, intrinsics: Any, ego_T_cam: Any, image_aug: Any) -> Cameras:
         """As the data pipeline hands them over, with a fingerprint for the plans."""
         meta = dict(
             intrinsics=np.asarray(intrinsics)[None],

@@ -21,12 +21,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from bevdepth_plus.deploy.poses import quaternion_of
 from bevdepth_plus.deploy.recordings.frames import RecordedFrame, status_lines
 from bevdepth_plus.deploy.recordings.outlines import class_colours, outlines_in_image
 from bevdepth_plus.deploy.recordings.recorder import FileRecorder, package
 from bevdepth_plus.deploy.results import Box
-from bevdepth_plus.deploy.rig import RigCamera
+from bevdepth_plus.rigs.poses import quaternion_of
+from bevdepth_plus.rigs.rig import RigCamera
 
 INSTALL = "pip install 'bevdepth_plus[foxglove]'"
 _MODELS = {

@@ -10,8 +10,8 @@ import numpy as np
 from bevdepth_plus.deploy.ego_motion import checked_pose
 from bevdepth_plus.deploy.recordings.pictures import ImageSource, Picture, picture_of
 from bevdepth_plus.deploy.results import Boxes, Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 LATEST = 2**31  # seconds; ROS times end there
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from bevdepth_plus.deploy.distortion import project
-from bevdepth_plus.deploy.poses import invert_pose
 from bevdepth_plus.deploy.results import Boxes
-from bevdepth_plus.deploy.rig import RigCamera
+from bevdepth_plus.rigs.distortion import project
+from bevdepth_plus.rigs.poses import invert_pose
+from bevdepth_plus.rigs.rig import RigCamera
 
 NEAR = 0.3  # metres; what is nearer to the image plane is cut off
 PIECES = 8  # of each edge, where lens distortion bends it
@@ -60,38 +62,45 @@ def outlines_in_image(boxes: Boxes, camera: RigCamera) -> list[np.ndarray]:
         ends = np.stack([points[:, :, :-1], points[:, :, 1:]], axis=3)
         ends = ends.reshape(len(boxes), -1, 2, 3)
     cam_T_ego = invert_pose(camera.ego_T_cam)
-    ends = ends @ cam_T_ego[:3, :3].T + cam_T_ego[:3, 3]  # camera frame
-    widest = _widest_angle(camera)
-    return [_projected(lines, camera, widest) for lines in ends]
+    lines = (ends @ cam_T_ego[:3, :3].T + cam_T_ego[:3, 3]).reshape(-1, 2, 3)  # camera frame
+    owners = np.repeat(np.arange(len(boxes)), ends.shape[1])
+    for step in (_in_front, partial(_in_view, camera=camera), partial(_in_image, camera=camera)):
+        lines, kept = step(lines)
+        owners = owners[kept]
+    return np.split(lines, np.searchsorted(owners, np.arange(1, len(boxes)))) if len(boxes) else []
 
 
-def _projected(lines: np.ndarray, camera: RigCamera, widest: float) -> np.ndarray:
-    """The lines ``[E, 2, 3]`` of one box, cut off at ``NEAR``, as pixels."""
+def _in_front(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lines ``[L, 2, 3]`` cut off at ``NEAR``, and which of the given ones are left."""
     behind = lines[..., 2] < NEAR
-    kept, behind = lines[~behind.all(axis=1)], behind[~behind.all(axis=1)]
-    first, second = kept[:, 0], kept[:, 1]
-    depth = second[:, 2] - first[:, 2]
-    share = (NEAR - first[:, 2]) / np.where(depth == 0, 1.0, depth)
-    crossing = first + share[:, None] * (second - first)
-    kept = np.where(behind[..., None], crossing[:, None], kept)
-    angles = np.arctan2(np.linalg.norm(kept[..., :2], axis=-1), kept[..., 2])
-    kept = kept[(angles < widest).all(axis=1)]
-    if not len(kept):
-        return np.zeros((0, 2, 2))
-    pixels = project(camera, kept.reshape(-1, 3)).reshape(-1, 2, 2)
-    return _clipped(pixels, np.array([camera.width, camera.height]))
+    kept = np.asarray(~behind.all(axis=1))
+    lines, behind = lines[kept], behind[kept]
+    first, way = lines[:, 0], lines[:, 1] - lines[:, 0]
+    share = (NEAR - first[:, 2]) / np.where(way[:, 2] == 0, 1.0, way[:, 2])
+    crossing = first + share[:, None] * way
+    return np.where(behind[..., None], crossing[:, None], lines), kept
 
 
-def _clipped(lines: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _in_view(lines: np.ndarray, camera: RigCamera) -> tuple[np.ndarray, np.ndarray]:
+    """Lines as pixels ``[L, 2, 2]``, without those that the lens model does not hold for."""
+    angles = np.arctan2(np.linalg.norm(lines[..., :2], axis=-1), lines[..., 2])
+    kept = np.asarray((angles < _widest_angle(camera)).all(axis=1))
+    if not kept.any():
+        return np.zeros((0, 2, 2)), kept
+    return project(camera, lines[kept].reshape(-1, 3)).reshape(-1, 2, 2), kept
+
+
+def _in_image(lines: np.ndarray, camera: RigCamera) -> tuple[np.ndarray, np.ndarray]:
     """What of the lines ``[L, 2, 2]`` lies in the image (Liang and Barsky, 1984)."""
+    size = np.array([camera.width, camera.height])
     first, way = lines[:, 0], lines[:, 1] - lines[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):  # lines along an axis: infinite shares
         borders = np.stack([-first / way, (size - first) / way])  # [2, L, 2], shares of the way
     start = np.fmax.reduce(np.fmin.reduce(borders, axis=0), axis=1, initial=0.0)
     end = np.fmin.reduce(np.fmax.reduce(borders, axis=0), axis=1, initial=1.0)
-    crosses = start < end
-    shares = np.stack([start, end], axis=1)[crosses, :, None]
-    return first[crosses, None] + shares * way[crosses, None]
+    kept = start < end
+    shares = np.stack([start, end], axis=1)[kept, :, None]
+    return first[kept, None] + shares * way[kept, None], kept
 
 
 def _widest_angle(camera: RigCamera) -> float:

@@ -14,9 +14,9 @@ import numpy as np
 from bevdepth_plus.deploy.recordings.frames import RecordedFrame, checked_frame
 from bevdepth_plus.deploy.recordings.pictures import ImageSource
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.rig import Rig
 
 if TYPE_CHECKING:
     from typing_extensions import Self

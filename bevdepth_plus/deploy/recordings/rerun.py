@@ -25,7 +25,7 @@ from bevdepth_plus.deploy.recordings.frames import RecordedFrame, status_lines
 from bevdepth_plus.deploy.recordings.outlines import class_colours, outlines_in_image
 from bevdepth_plus.deploy.recordings.pictures import Picture
 from bevdepth_plus.deploy.recordings.recorder import FileRecorder, package
-from bevdepth_plus.deploy.rig import RigCamera
+from bevdepth_plus.rigs.rig import RigCamera
 
 INSTALL = "pip install 'bevdepth_plus[rerun]'"
 EGO = "world/ego"

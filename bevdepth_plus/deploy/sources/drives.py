@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.deploy.streaming import ImageMessage, PoseMessage
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig
 
 FAR = 10.0  # seconds: poses farther from the first image than this are of another clock
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from bevdepth_plus.deploy.frames import FrameAssembler
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.deploy.sources.drives import Drive, Moment
 from bevdepth_plus.deploy.streaming import ImageMessage
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 USUAL_FPS = 2.0  # of nuScenes' key frames

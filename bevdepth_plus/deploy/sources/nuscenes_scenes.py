@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bevdepth_plus.deploy.nuscenes_calibration import rig_from_tables
-from bevdepth_plus.deploy.nuscenes_tables import linked, table
-from bevdepth_plus.deploy.poses import pose_matrix, rotation_from_quaternion
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.deploy.sources.drives import Drive, Moment, only_cameras
 from bevdepth_plus.deploy.streaming import ImageMessage, PoseMessage
-from bevdepth_plus.deploy.yaml_fields import Fields
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.nuscenes_calibration import rig_from_tables
+from bevdepth_plus.rigs.nuscenes_tables import linked, table
+from bevdepth_plus.rigs.poses import pose_matrix, rotation_from_quaternion
+from bevdepth_plus.rigs.rig import Rig
+from bevdepth_plus.rigs.yaml_fields import Fields
 
 WINDOW = 0.25  # seconds: half of the time between key frames
 MANY = 12  # names that an error lists

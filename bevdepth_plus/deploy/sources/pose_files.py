@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from bevdepth_plus.deploy.ego_motion import checked_pose
-from bevdepth_plus.deploy.poses import pose_matrix, rotation_from_quaternion
 from bevdepth_plus.deploy.streaming import PoseMessage
-from bevdepth_plus.deploy.yaml_fields import Fields
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import pose_matrix, rotation_from_quaternion
+from bevdepth_plus.rigs.yaml_fields import Fields
 
 QUATERNION_COLUMNS = ("stamp", "x", "y", "z", "qw", "qx", "qy", "qz")
 _FORMS = (

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.deploy.sources.drives import Drive, Moment, only_cameras
 from bevdepth_plus.deploy.streaming import ImageMessage
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig
 
 
 def drive_from_videos(rig: Rig, paths: Mapping[str, str | Path], fps: float | None = None) -> Drive:

@@ -24,6 +24,7 @@ from bevdepth_plus.models.heads.center_maps import TaskMaps, mean_maps, undo_mir
 from bevdepth_plus.models.heads.center_targets import CenterTargets, center_targets
 from bevdepth_plus.models.heads.head import BEVHead
 from bevdepth_plus.models.heads.head_tasks import check_tasks, head_tasks
+from bevdepth_plus.models.heads.separate_heads import joinable_branches, run_together
 
 HeadOutputs = tuple[list[TaskMaps], ...]  # of mmdet3d's CenterHead: a list of one for each task
 
@@ -120,6 +121,29 @@ class BEVCenterHead(CenterHead, BEVHead):
     def outputs(self, bev: Tensor) -> HeadOutputs:
         """Heatmap and box maps of each task, ``[B, C, Y, X]`` each."""
         return self([bev])
+
+    def forward_single(  # pyright: ignore[reportIncompatibleMethodOverride]: mmdet3d says dict
+        self,
+        x: Tensor,  # [B, C, Y, X]
+    ) -> list[TaskMaps]:
+        """Outputs of each task."""
+        return self.task_maps(self.shared_conv(x))
+
+    def task_maps(
+        self,
+        shared: Tensor,  # [B, C', Y, X]
+    ) -> list[TaskMaps]:
+        """Maps of each task; all branches together where their normalisation is fixed."""
+        # Runtimes of exported graphs know plain convolutions best.
+        exporting = torch.compiler.is_exporting()
+        branches = [] if exporting else joinable_branches(self.task_heads)
+        if branches:
+            together = run_together(branches, shared)
+            return [
+                {name: maps[name] for name in task.heads}  # in the order of its branches
+                for task, maps in zip(self.task_heads, together, strict=True)
+            ]
+        return [task(shared) for task in self.task_heads]
 
     def losses(self, outputs: HeadOutputs, samples: Sequence[Det3DDataSample]) -> dict[str, Tensor]:
         """Heatmap and box losses, each summed over tasks."""

@@ -82,13 +82,13 @@ class MotionCenterHead(BEVCenterHead):
             last,
         )
 
-    def forward_single(  # pyright: ignore[reportIncompatibleMethodOverride]: mmdet3d says dict
+    def forward_single(
         self,
         x: Tensor,  # [B, S * C, Y, X]
     ) -> list[dict[str, Tensor]]:
         """Outputs of each task."""
         maps = self.shared_maps(x)
-        outputs = [task(maps[0]) for task in self.task_heads]
+        outputs = self.task_maps(maps[0])
         for output, change in zip(outputs, self.velocity_changes(maps), strict=True):
             output["vel"] = output["vel"] + change
         return outputs

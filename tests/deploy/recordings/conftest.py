@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bevdepth_plus.deploy.poses import camera_pose, pose_matrix, rotation_from_angles
 from bevdepth_plus.deploy.results import Boxes, Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
+from bevdepth_plus.rigs.poses import camera_pose, pose_matrix, rotation_from_angles
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 CLASSES = ("car", "pedestrian", "traffic_cone")
 START = 1_532_402_927.5  # seconds

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.poses import rotation_from_quaternion
 from bevdepth_plus.deploy.recordings import FoxgloveRecorder
 from bevdepth_plus.deploy.recordings.outlines import outlines_in_image
-from bevdepth_plus.deploy.rig import Distortion, Rig
+from bevdepth_plus.rigs.poses import rotation_from_quaternion
+from bevdepth_plus.rigs.rig import Distortion, Rig
 
 pytest.importorskip("foxglove")
 reader = pytest.importorskip("mcap.reader")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bevdepth_plus.deploy.distortion import project
 from bevdepth_plus.deploy.recordings.outlines import box_corners, class_colours, outlines_in_image
-from bevdepth_plus.deploy.rig import Distortion
 from bevdepth_plus.geometry.boxes import box_corners as corners_of_geometry
+from bevdepth_plus.rigs.distortion import project
+from bevdepth_plus.rigs.rig import Distortion
 
 
 def test_corners_are_those_of_the_geometry_package(boxes):

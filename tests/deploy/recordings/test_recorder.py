@@ -71,7 +71,7 @@ import os
 import numpy as np
 from bevdepth_plus.deploy.recordings import AutowareRecorder
 from bevdepth_plus.deploy.results import Boxes, Result
-from bevdepth_plus.deploy.rig import Rig
+from bevdepth_plus.rigs.rig import Rig
 empty = Boxes(*(np.zeros((0, n)) for n in (3, 3)), np.zeros(0), np.zeros((0, 2)), np.zeros(0),
               np.zeros(0, int), ("car",))
 recorder = AutowareRecorder().open({str(tmp_path / "a.mcap")!r}, Rig(()), ("car",))

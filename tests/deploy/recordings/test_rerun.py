@@ -23,6 +23,11 @@ def read(path) -> dict[tuple[str, str], list[Any]]:
     for chunk in RrdReader(str(path)).stream():
         batch = chunk.to_record_batch()
         for name in batch.schema.names:
+            if name == "time":
+                times = batch.column(name).cast("int64").to_pylist()
+                found.setdefault((chunk.entity_path, "time"), []).extend(times)
+            if ":" not in name:
+                continue
             key = (chunk.entity_path, name.rpartition(":")[2])
             found.setdefault(key, []).extend(batch.column(name).to_pylist())
     return found
@@ -46,8 +51,10 @@ def _read_dataframe(path) -> dict[tuple[str, str], list[Any]]:
 
     recording = rerun.dataframe.load_recording(str(path))
     table = recording.view(index="time", contents="/**").select().read_all()
-    found = {}
+    found = {("/world/ego/boxes", "time"): table["time"].cast("int64").to_pylist()}
     for name in table.column_names:
+        if ":" not in name:
+            continue
         entity, _, component = name.rpartition(":")
         values = [value for value in table[name].to_pylist() if value is not None]
         found[entity, _OLD_NAMES.get(component, component)] = values
@@ -71,6 +78,7 @@ def test_boxes_come_back(content, boxes):
     np.testing.assert_allclose(halves, boxes.sizes / 2, atol=1e-6)
     [labels] = content["/world/ego/boxes", "labels"]
     assert labels == ["car 0.90", "pedestrian 0.60", "traffic_cone 0.30"]
+    assert content["/world/ego/boxes", "time"] == [1532402927500000000]
 
 
 def test_images_are_stored_as_they_came(content, images):

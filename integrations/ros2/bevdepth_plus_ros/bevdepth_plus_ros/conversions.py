@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bevdepth_plus.deploy.poses import EGO_R_CAM, pose_matrix, rotation_from_quaternion
-from bevdepth_plus.deploy.rig import RigCamera
-from bevdepth_plus.deploy.ros_calibration import camera_info_of
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import EGO_R_CAM, pose_matrix, rotation_from_quaternion
+from bevdepth_plus.rigs.rig import RigCamera
+from bevdepth_plus.rigs.ros_calibration import camera_info_of
 
 # encoding of sensor_msgs/Image -> channels, and which of them are red, green, blue
 ENCODINGS = {

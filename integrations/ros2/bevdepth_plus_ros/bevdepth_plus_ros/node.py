@@ -17,10 +17,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from bevdepth_plus.deploy.inferencer import Inferencer
 from bevdepth_plus.deploy.recordings.autoware import LABEL_OF_CLASS, ObjectConverter
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.deploy.streaming import Stream, StreamLimits
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.position_errors import CovarianceTable
+from bevdepth_plus.rigs.rig import Rig
 from bevdepth_plus_ros.conversions import fill, pose_of, seconds
 from bevdepth_plus_ros.diagnostics import statuses
 from bevdepth_plus_ros.pipeline import Pipeline

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from bevdepth_plus.deploy.results import Result
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 from bevdepth_plus_ros.conversions import (
     camera_of,
     encoded_image_of,

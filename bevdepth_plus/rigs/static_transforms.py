@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bevdepth_plus.deploy.poses import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.poses import (
     invert_pose,
     pose_matrix,
     quaternion_of,
     rotation_from_angles,
     rotation_from_quaternion,
 )
-from bevdepth_plus.deploy.yaml_fields import Fields, read_yaml_documents
-from bevdepth_plus.errors import DataError
-from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.yaml_fields import Fields, read_yaml_documents
 
 FORMS = (
     "a list of {parent, child, translation: [x, y, z], rotation: [x, y, z, w]}, the output of "

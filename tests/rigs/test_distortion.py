@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.camera_images import CameraImages
-from bevdepth_plus.deploy.distortion import Undistortion, fold, project, rectified
-from bevdepth_plus.deploy.poses import camera_pose, rotation_from_angles
-from bevdepth_plus.deploy.rig import Distortion, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.camera_images import CameraImages
+from bevdepth_plus.rigs.distortion import Undistortion, fold, project, rectified
+from bevdepth_plus.rigs.poses import camera_pose, rotation_from_angles
+from bevdepth_plus.rigs.rig import Distortion, RigCamera
 
 LENSES = {
     "plumb_bob": Distortion("plumb_bob", (-0.3, 0.09, 0.001, -0.002, 0.0)),

@@ -25,7 +25,7 @@ def horizon_row(
         camera lies on its side or looks straight up or down, so that no row is the horizon's.
     """
     up = np.asarray(ego_T_cam)[..., 2, :3]  # the ego's z axis in the camera's frame
-    line = (up[..., None, :] @ np.linalg.inv(intrinsics))[..., 0, :]
+    line = (up[..., None, :] @ np.linalg.inv(np.asarray(intrinsics, dtype=np.float64)))[..., 0, :]
     upright = np.abs(up[..., 1]) > LEAST_UPRIGHT
     slope = np.where(upright, line[..., 1], 1.0)
     row = -(line[..., 0] * np.asarray(column) + line[..., 2]) / slope

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.image_files import decode, read_image
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.image_files import decode, read_image
 
 
 @pytest.fixture

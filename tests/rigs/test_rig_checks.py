@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.poses import EGO_R_CAM, camera_pose, invert_pose, pose_matrix
-from bevdepth_plus.deploy.rig import Distortion, Rig, RigCamera
-from bevdepth_plus.deploy.rig_checks import check_rig, require_plausible
-from bevdepth_plus.deploy.rig_file import load_rig
-from bevdepth_plus.deploy.rig_picture import draw_rig, horizon
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import EGO_R_CAM, camera_pose, invert_pose, pose_matrix
+from bevdepth_plus.rigs.rig import Distortion, Rig, RigCamera
+from bevdepth_plus.rigs.rig_checks import check_rig, require_plausible
+from bevdepth_plus.rigs.rig_file import load_rig
+from bevdepth_plus.rigs.rig_picture import draw_rig, horizon
 from bevdepth_plus.synthetic.rig import nuscenes_rig
 
 RIGS = Path(__file__).resolve().parents[2] / "configs" / "rigs"

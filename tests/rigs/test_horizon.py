@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.deploy.horizon import horizon_row
 from bevdepth_plus.geometry.cameras import project_from_ego
+from bevdepth_plus.rigs.horizon import horizon_row
 
 INTRINSICS = torch.tensor([[1200.0, 0, 810], [0, 1250, 480], [0, 0, 1]], dtype=torch.float64)
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bevdepth_plus.deploy.yaml_fields import Fields
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.yaml_fields import Fields
 
 _CHUNK = 1 << 20  # characters read at a time
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bevdepth_plus.deploy.poses import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.poses import (
     EGO_R_CAM,
     angles_of,
     pose_matrix,
@@ -18,10 +20,8 @@ from bevdepth_plus.deploy.poses import (
     rotation_from_angles,
     rotation_from_quaternion,
 )
-from bevdepth_plus.deploy.rig import DISTORTION_MODELS, Distortion, Rig, RigCamera
-from bevdepth_plus.deploy.yaml_fields import Fields, read_yaml
-from bevdepth_plus.errors import DataError
-from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.rig import DISTORTION_MODELS, Distortion, Rig, RigCamera
+from bevdepth_plus.rigs.yaml_fields import Fields, read_yaml
 
 LIDAR_POSITION = (0.94, 0.0, 1.84)  # nuScenes'; the defaults of a LiDAR entry
 LIDAR_YAW = -90.0  # degrees; the LiDAR's y axis points forward

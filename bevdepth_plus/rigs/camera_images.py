@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bevdepth_plus.deploy.distortion import Undistortion
-from bevdepth_plus.deploy.rig import RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.distortion import Undistortion
+from bevdepth_plus.rigs.rig import RigCamera
 
 # ImageNet's mean, RGB: what the networks of this project subtract. A body of this colour is 0 after
 # normalisation, to the rounding of a grey level (below 0.01).

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bevdepth_plus.deploy.camera_images import CameraImages
-from bevdepth_plus.deploy.horizon import horizon_row
-from bevdepth_plus.deploy.images import read_image
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_write
+from bevdepth_plus.rigs.camera_images import CameraImages
+from bevdepth_plus.rigs.horizon import horizon_row
+from bevdepth_plus.rigs.images import read_image
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 REACH = 12.0  # metres a field of view is drawn
 RANGES = (5, 10, 20, 50)  # metres, lines on the ground straight ahead of a camera

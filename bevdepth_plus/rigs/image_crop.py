@@ -82,15 +82,17 @@ def augment_image(
         if params.rotation or not divides:
             to_raw = np.diag([factor, factor, 1.0])
             return _warped(image, matrix @ to_raw, final_size), matrix
-        resized = cv2.resize(image, params.resized, interpolation=cv2.INTER_LINEAR)
-        return _moved(resized, params.crop, params.flip, final_size), matrix
+        kept = (*params.crop, *final_size)
+        resized, corner = _part_resized(image, params.resized, kept, cv2.INTER_LINEAR)
+        crop = (params.crop[0] - corner[0], params.crop[1] - corner[1])
+        return _moved(resized, crop, params.flip, final_size), matrix
     if params.rotation:
         resized, _ = _resized(image, params.resized, None)
         to_raw = np.diag([raw_size[0] / params.resized[0], raw_size[1] / params.resized[1], 1.0])
         return _warped(resized, matrix @ to_raw, final_size), matrix
     resized, corner = _resized(image, params.resized, (*params.crop, *final_size))
-    left, top = params.crop[0] - corner[0], params.crop[1] - corner[1]
-    return _moved(resized, (left, top), params.flip, final_size), matrix
+    crop = (params.crop[0] - corner[0], params.crop[1] - corner[1])
+    return _moved(resized, crop, params.flip, final_size), matrix
 
 
 def _warped(image: np.ndarray, matrix: np.ndarray, final_size: tuple[int, int]) -> np.ndarray:
@@ -118,19 +120,27 @@ def _resized(
     kept: tuple[int, int, int, int] | None,  # left, top, width, height in the resized image
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """At least the kept part of the image resized to ``size``, and where its corner lies in it."""
-    if size[0] >= image.shape[1]:  # interpolation looks beyond a part's border
+    if size[0] >= image.shape[1]:
         return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), (0, 0)
-    spans = [(0, size[0], 0, image.shape[1]), (0, size[1], 0, image.shape[0])]
-    if kept is not None and size[1] < image.shape[0]:
-        left, top, width, height = kept
-        spans = [
-            _span(image.shape[1], size[0], left, left + width),
-            _span(image.shape[0], size[1], top, top + height),
-        ]
-    (left, right, from_left, to_right), (top, bottom, from_top, to_bottom) = spans
+    if kept is None or size[1] >= image.shape[0]:
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0)
+    return _part_resized(image, size, kept, cv2.INTER_AREA)
+
+
+def _part_resized(
+    image: np.ndarray, size: tuple[int, int], kept: tuple[int, int, int, int], way: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The same bits as resizing the whole image, for a part that has the kept one inside."""
+    first_column, first_row, width, height = kept
+    edge = 1 if way == cv2.INTER_LINEAR else 0  # interpolation looks beyond a part's border
+    left, right, from_left, to_right = _span(
+        image.shape[1], size[0], first_column - edge, first_column + width + edge
+    )
+    top, bottom, from_top, to_bottom = _span(
+        image.shape[0], size[1], first_row - edge, first_row + height + edge
+    )
     part = image[from_top:to_bottom, from_left:to_right]
-    part_size = (right - left, bottom - top)
-    return cv2.resize(part, part_size, interpolation=cv2.INTER_AREA), (left, top)
+    return cv2.resize(part, (right - left, bottom - top), interpolation=way), (left, top)
 
 
 def _span(raw: int, resized: int, first: int, last: int) -> tuple[int, int, int, int]:

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy import image_files
-from bevdepth_plus.deploy.image_crop import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs import image_files
+from bevdepth_plus.rigs.image_crop import (
     ImageAugmentationParams,
     augment_image,
     augmentation_matrix,
 )
-from bevdepth_plus.deploy.images import decode, read_image, reduction
-from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.images import decode, read_image, reduction
 
 FINAL = (704, 256)
 SAMPLINGS = ("411", "420", "422", "440", "444")
@@ -165,6 +165,20 @@ def test_the_fast_way_keeps_content_in_place(size, rotation):
         (weight.sum(1) * (np.arange(final[1]) + 0.5)).sum() / weight.sum(),
     ]
     np.testing.assert_allclose(seen, (matrix @ [*centre, 1.0])[:2], atol=0.1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_fast_way_interpolates_the_kept_part_as_it_would_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    small = picture(160, 90, seed)
+    resized = (176, 99) if seed % 2 else (144, 81)
+    crop = (int(rng.integers(-10, 80)), int(rng.integers(-10, 60)))
+    params = ImageAugmentationParams(resized, crop)
+    fast, _ = augment_image(small, params, (70, 40), raw_size=(320, 180))
+    whole = cv2.resize(small, resized, interpolation=cv2.INTER_LINEAR)
+    padded = np.pad(whole, ((50, 50), (90, 90), (0, 0)))
+    kept = padded[crop[1] + 50 : crop[1] + 90, crop[0] + 90 : crop[0] + 160]
+    np.testing.assert_array_equal(fast, kept)
 
 
 @pytest.mark.parametrize(

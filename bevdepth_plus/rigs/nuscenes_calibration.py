@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from bevdepth_plus.deploy.distortion import rectified
-from bevdepth_plus.deploy.nuscenes_tables import linked, table
-from bevdepth_plus.deploy.poses import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_folder, write_json
+from bevdepth_plus.rigs.distortion import rectified
+from bevdepth_plus.rigs.nuscenes_tables import linked, table
+from bevdepth_plus.rigs.poses import (
     pose_matrix,
     quaternion_of,
     rotation_from_quaternion,
 )
-from bevdepth_plus.deploy.rig import Rig, RigCamera
-from bevdepth_plus.deploy.yaml_fields import Fields
-from bevdepth_plus.errors import DataError
-from bevdepth_plus.files import atomic_folder, write_json
+from bevdepth_plus.rigs.rig import Rig, RigCamera
+from bevdepth_plus.rigs.yaml_fields import Fields
 
 LIDAR = "LIDAR_TOP"
 

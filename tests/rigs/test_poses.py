@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.deploy.poses import (
+from bevdepth_plus.rigs.poses import (
     angles_of,
     invert_pose,
     pose_matrix,

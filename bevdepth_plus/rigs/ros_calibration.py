@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bevdepth_plus.deploy.poses import EGO_R_CAM, pose_matrix
-from bevdepth_plus.deploy.rig import Distortion, Rig, RigCamera
-from bevdepth_plus.deploy.static_transforms import (
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.files import atomic_folder, atomic_write
+from bevdepth_plus.rigs.poses import EGO_R_CAM, pose_matrix
+from bevdepth_plus.rigs.rig import Distortion, Rig, RigCamera
+from bevdepth_plus.rigs.static_transforms import (
     StaticTransform,
     chain,
     read_static_transforms,
     save_static_transforms,
 )
-from bevdepth_plus.deploy.yaml_fields import Fields, read_yaml
-from bevdepth_plus.errors import DataError
-from bevdepth_plus.files import atomic_folder, atomic_write
+from bevdepth_plus.rigs.yaml_fields import Fields, read_yaml
 
 BASE_FRAME = "base_link"  # Autoware's is our ego frame: on the ground under the rear axle
 LIDAR_FRAME = "lidar_top"

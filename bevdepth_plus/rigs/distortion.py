@@ -11,8 +11,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from bevdepth_plus.deploy.poses import pose_matrix
-from bevdepth_plus.deploy.rig import RigCamera
+from bevdepth_plus.rigs.poses import pose_matrix
+from bevdepth_plus.rigs.rig import RigCamera
 
 # Angles between the optical axis and a ray: how far a lens of each kind is looked at for a fold.
 _WIDEST = {"plumb_bob": 89.0, "rational": 89.0, "fisheye": 179.0}  # degrees

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from bevdepth_plus.deploy.rig_file import load_rig, save_rig
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.rig_file import load_rig, save_rig
 from bevdepth_plus.synthetic.rig import nuscenes_rig, rendered_rig
 
 RIGS = Path(__file__).resolve().parents[2] / "configs" / "rigs"

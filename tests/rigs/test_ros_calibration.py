@@ -8,11 +8,11 @@ import pytest
 import yaml
 from scipy.spatial.transform import Rotation
 
-from bevdepth_plus.deploy.poses import EGO_R_CAM, camera_pose, pose_matrix
-from bevdepth_plus.deploy.rig import Distortion, Rig
-from bevdepth_plus.deploy.ros_calibration import read_camera_info, rig_from_ros, rig_to_ros
-from bevdepth_plus.deploy.static_transforms import chain, read_static_transforms
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import EGO_R_CAM, camera_pose, pose_matrix
+from bevdepth_plus.rigs.rig import Distortion, Rig
+from bevdepth_plus.rigs.ros_calibration import read_camera_info, rig_from_ros, rig_to_ros
+from bevdepth_plus.rigs.static_transforms import chain, read_static_transforms
 from bevdepth_plus.synthetic.rig import nuscenes_rig
 
 # As camera_calibration writes it.

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bevdepth_plus.deploy.image_files import decode_colour, is_jpeg, read_bytes, require_whole
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.image_files import decode_colour, is_jpeg, read_bytes, require_whole
 
 DECODING = ("exact", "fast")
 Source = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray

@@ -8,10 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from bevdepth_plus.deploy.distortion import fold, rectified
-from bevdepth_plus.deploy.poses import EGO_R_CAM, angles_of, pose_problem
-from bevdepth_plus.deploy.rig import Rig, RigCamera
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.distortion import fold, rectified
+from bevdepth_plus.rigs.poses import EGO_R_CAM, angles_of, pose_problem
+from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 FARTHEST = 20.0  # metres from the rear axle; a camera beyond is in other units
 HEIGHTS = (0.2, 6.0)  # metres above the ground: a bumper, the roof of a truck

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from bevdepth_plus.datasets.info_file import read_info_file
-from bevdepth_plus.deploy import nuscenes_calibration
-from bevdepth_plus.deploy.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
-from bevdepth_plus.deploy.rig import Rig
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs import nuscenes_calibration
+from bevdepth_plus.rigs.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
+from bevdepth_plus.rigs.rig import Rig
 from bevdepth_plus.synthetic.rig import nuscenes_rig
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bevdepth_plus.deploy.horizon import horizon_row
-from bevdepth_plus.deploy.image_crop import ImageAugmentationParams
+from bevdepth_plus.rigs.horizon import horizon_row
+from bevdepth_plus.rigs.image_crop import ImageAugmentationParams
 
 # Where the horizon may lie in the network's image, as shares of its height from the top. BEVDepth's
 # crop has it at 0.27 to 0.30 in nuScenes' six cameras.
