@@ -152,62 +152,67 @@ def _draw_lines(
         cv2.line(picture, first, second, tuple(colour), thickness, cv2.LINE_AA, _BITS)
 
 
+@dataclass(frozen=True)
+class _View:
+    """Ground to pixels of the scene from above: x up, y to the left."""
+
+    grid: Grid
+    scale: float  # pixels a metre
+    width: int
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """``[..., 2]`` (u, v) of points ``[..., 2 or 3]`` in the ego frame."""
+        middle = (self.grid.y[0] + self.grid.y[1]) / 2
+        columns = self.width / 2 + (middle - points[..., 1]) * self.scale
+        return np.stack([columns, (self.grid.x[1] - points[..., 0]) * self.scale], axis=-1)
+
+
 def _from_above(boxes: Boxes, result: Result, rig: Rig, grid: Grid, height: int) -> np.ndarray:
-    """x up, y to the left, as far as the grid."""
-    head, foot = 46, 22 * math.ceil(len(set(boxes.labels.tolist())) / 3) + 6
-    span = (grid.x[1] - grid.x[0], grid.y[1] - grid.y[0])  # metres along x and y
-    scale = (height - head - foot) / span[0]
-    width = max(round(span[1] * scale), 4 * 120)
+    """The scene as far as the grid reaches, with a title above and the classes below."""
+    labels = sorted(set(boxes.labels.tolist()))
+    head, foot = 46, 22 * math.ceil(len(labels) / 3) + 6
+    scale = (height - head - foot) / (grid.x[1] - grid.x[0])
+    width = max(round((grid.y[1] - grid.y[0]) * scale), TILE)
     panel = np.full((height, width, 3), _BACKGROUND, np.uint8)
-    middle = width / 2 - 0.5 * (grid.y[0] + grid.y[1]) * -scale
-
-    def pixels(points: np.ndarray) -> np.ndarray:  # [..., 2] or [..., 3], ego
-        return np.stack(
-            [middle - points[..., 1] * scale, head + (grid.x[1] - points[..., 0]) * scale], axis=-1
-        )
-
     scene = panel[head : height - foot]  # lines do not leave it
-    offset = np.array([0, head])
-    for camera in rig.cameras:
-        _draw_view(scene, camera, lambda points: pixels(points) - offset, span)
-    centre = tuple(int(v) for v in pixels(np.zeros(2)) - offset)
-    farthest = max(abs(v) for v in (*grid.x[:2], *grid.y[:2]))
-    for radius in np.arange(RING, farthest * 1.42, RING):
-        cv2.circle(scene, centre, round(radius * scale), (52, 52, 60), 1, cv2.LINE_AA)
-        _write(
-            scene, f"{radius:.0f} m", (centre[0] + 3, centre[1] - radius * scale + 12), _QUIET, 0.32
-        )
-    ego = np.array([[3.8, 0.9], [3.8, -0.9], [-1.0, -0.9], [-1.0, 0.9]])
-    _draw_polygon(scene, pixels(ego) - offset, (150, 150, 160))
+    view = _View(grid, scale, width)
+    _draw_ground(scene, rig, view)
     colours = class_colours(boxes.labels).tolist()
     corners = box_corners(boxes)[:, [0, 1, 5, 4], :2]  # [M, 4, 2], the front first
     for box, outline, colour in zip(boxes, corners, colours, strict=True):
-        _draw_polygon(scene, pixels(outline) - offset, colour)
+        _draw_polygon(scene, view.pixels(outline), colour)
+        centre = np.array(box.centre[:2])
         heading = np.array([np.cos(box.yaw), np.sin(box.yaw)]) * max(box.size[0] * 0.75, 0.8)
-        ends = np.stack([np.array(box.centre[:2]), np.array(box.centre[:2]) + heading])
-        _draw_lines(scene, (pixels(ends) - offset)[None], colour)
-    _write(panel, _title(result), (8, 18), _TEXT)
+        _draw_lines(scene, view.pixels(np.stack([centre, centre + heading]))[None], colour)
+    title = "from above" if result.stamp is None else f"from above, {result.stamp:.3f} s"
+    _write(panel, title, (8, 18), _TEXT)
     _write(panel, f"{len(boxes)} boxes, past moments: {result.past}", (8, 36), _QUIET, 0.4)
-    for index, label in enumerate(sorted(set(boxes.labels.tolist()))):
+    for index, label in enumerate(labels):
         row, column = divmod(index, 3)
         at = (8 + column * (width // 3), height - foot + 18 + 22 * row)
-        colour = class_colours(np.array([label]))[0].tolist()
-        _write(panel, boxes.classes[label][:20], at, colour, 0.4)
+        _write(
+            panel, boxes.classes[label][:20], at, class_colours(np.array([label]))[0].tolist(), 0.4
+        )
     return panel
 
 
-def _title(result: Result) -> str:
-    return "from above" if result.stamp is None else f"from above, {result.stamp:.3f} s"
-
-
-def _draw_view(scene: np.ndarray, camera: RigCamera, pixels: object, span: tuple) -> None:
-    """The borders of a camera's field of view, as quiet lines."""
-    half = math.atan(camera.width / 2 / camera.intrinsics[0, 0])
-    yaw = math.atan2(camera.forward[1], camera.forward[0])
-    start = camera.position[:2]
-    for angle in (yaw - half, yaw + half):
-        end = start + 2 * max(span) * np.array([math.cos(angle), math.sin(angle)])
-        _draw_lines(scene, pixels(np.stack([start, end]))[None], (44, 50, 62))  # type: ignore[operator]
+def _draw_ground(scene: np.ndarray, rig: Rig, view: _View) -> None:
+    """Fields of view, range rings, and the own vehicle."""
+    reach = 1.42 * max(abs(limit) for limit in (*view.grid.x[:2], *view.grid.y[:2]))
+    for camera in rig.cameras:
+        half = math.atan(camera.width / 2 / camera.intrinsics[0, 0])
+        yaw = math.atan2(camera.forward[1], camera.forward[0])
+        start = camera.position[:2]
+        for angle in (yaw - half, yaw + half):
+            end = start + 2 * reach * np.array([math.cos(angle), math.sin(angle)])
+            _draw_lines(scene, view.pixels(np.stack([start, end]))[None], (44, 50, 62))
+    column, row = (int(value) for value in view.pixels(np.zeros(2)))
+    for radius in np.arange(RING, reach, RING):
+        pixels = radius * view.scale
+        cv2.circle(scene, (column, row), round(pixels), (52, 52, 60), 1, cv2.LINE_AA)
+        _write(scene, f"{radius:.0f} m", (column + 3, row - pixels + 12), _QUIET, 0.32)
+    ego = np.array([[3.8, 0.9], [3.8, -0.9], [-1.0, -0.9], [-1.0, 0.9]])  # nuScenes' car
+    _draw_polygon(scene, view.pixels(ego), (150, 150, 160))
 
 
 def _draw_polygon(picture: np.ndarray, corners: np.ndarray, colour: Sequence[int]) -> None:

@@ -27,7 +27,12 @@ class StageTimes:
             (stage, float(np.median(spent)), max(spent), spent[0])
             for stage, spent in self._times.items()
         ]
-        total = ("all stages", *(sum(row[column] for row in rows) for column in (1, 2, 3)))
+        total = (
+            "all stages",
+            sum(row[1] for row in rows),
+            sum(row[2] for row in rows),
+            sum(row[3] for row in rows),
+        )
         lines = [f"{'stage':<14}{'median ms':>11}{'largest ms':>12}{'first ms':>11}"]
         lines += [
             f"{name:<14}{median:>11.1f}{most:>12.1f}{first:>11.1f}"
