@@ -32,7 +32,8 @@ from tools.environment import ROOT, find_compiler, find_nvcc, python_problem
 
 REQUIREMENTS = ROOT / "requirements"
 LOCK = REQUIREMENTS / "lock.txt"
-PACKAGES = ("build", "runtime", "dev")  # requirement files installed with their dependencies
+# requirement files installed with their dependencies
+PACKAGES = ("build", "deploy", "runtime", "dev")
 MMCV = "mmcv==2.1.0"  # the newest that mmdet3d 1.4.0 accepts with mmdet 3.3.0
 HEARTBEAT = 20.0  # seconds between two signs of life
 ENOUGH_DISK = 6e9  # bytes: the environment (2 GB), pip's downloads and the build of mmcv

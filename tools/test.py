@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import bevdepth_plus.threads  # noqa: F401  # before torch
+
+# isort: split
 import argparse
 import os
 from pathlib import Path

@@ -6,6 +6,9 @@ Without a checkpoint only the ground truth is drawn. Nothing is opened on a scre
 
 from __future__ import annotations
 
+import bevdepth_plus.threads  # noqa: F401  # before torch
+
+# isort: split
 import argparse
 import re
 from pathlib import Path

@@ -11,6 +11,10 @@ Running exported files needs numpy, PyYAML, OpenCV and Pillow, and a runtime; no
     geometry               from calibration to BEV cells, in the op's bits
     gather_index           index arrays of the pooling without scatter
     decoding               from the heads' maps to boxes
+    recordings             files that viewers open
+    sources                images and poses of files, videos and nuScenes-format scenes
+    drawing                a page of one moment with OpenCV alone
+    infer                  the command line of tools/infer.py, and its outputs and summary
     backends               what runs the network; torch.py alone needs torch and mmdet3d
 
 Exporting is done where models are trained: describe, parts, export, cutting, translations, samples

@@ -6,15 +6,16 @@ quaternion (w, x, y, z), the velocity on the ground plane, and an attribute name
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.transform import Rotation
 
 from bevdepth_plus.classes import CLASSES, DEFAULT_ATTRIBUTES
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.rigs.poses import rotation_from_quaternion
 
 MAX_BOXES_PER_SAMPLE = 500  # nuScenes detection challenge, submission rules
 MOVING_SPEED = 0.2  # m/s; above it a box counts as moving (the rule of mmdet3d's NuScenesMetric)
@@ -110,14 +111,22 @@ def global_quaternions(
     """Quaternions ``[M, 4]`` (w, x, y, z) of upright boxes seen from the global frame."""
     if len(yaw) == 0:
         return np.zeros((0, 4))
-    # scipy returns (x, y, z, w) and makes a slightly skewed float32 matrix a rotation again.
-    turned = Rotation.from_matrix(rotation) * Rotation.from_euler("z", yaw[:, None])
-    return np.roll(turned.as_quat(), 1, axis=-1)
+    x, y, z, w = _quaternion_of(rotation)
+    halves = [float(angle) / 2 for angle in yaw]
+    sines = np.array([math.sin(half) for half in halves])  # libm's, as scipy's
+    cosines = np.array([math.cos(half) for half in halves])
+    turned = np.stack(
+        [x * cosines + y * sines, y * cosines - x * sines, w * sines + z * cosines,
+         w * cosines - z * sines],
+        axis=1,
+    )  # fmt: skip  # the product with (0, 0, sine, cosine); x, y, z, w
+    return np.roll(turned / _lengths(turned)[:, None], 1, axis=-1)
 
 
 def rotation_of_quaternion(quaternion: ArrayLike) -> np.ndarray:
     """Rotation matrix ``[3, 3]`` of a (w, x, y, z) quaternion."""
-    return Rotation.from_quat(np.roll(np.asarray(quaternion, dtype=np.float64), -1)).as_matrix()
+    w, x, y, z = np.asarray(quaternion, dtype=np.float64).tolist()
+    return rotation_from_quaternion(w, x, y, z)
 
 
 def attribute_of(
@@ -163,3 +172,35 @@ def _as_arrays(
     if boxes.shape[1] == 7:
         boxes = np.concatenate([boxes, np.zeros((len(boxes), 2))], axis=1)
     return boxes, scores, labels
+
+
+def _quaternion_of(rotation: np.ndarray) -> np.ndarray:
+    """Quaternion (x, y, z, w) of a rotation ``[3, 3]``, in the steps of scipy's ``from_matrix``.
+
+    A slightly skewed float32 matrix is made a rotation again.
+    """
+    matrix = np.asarray(rotation, dtype=np.float64)
+    if not np.isclose(matrix @ matrix.T, np.eye(3), atol=1e-12).all():
+        left, _, right = np.linalg.svd(matrix)
+        matrix = left @ right
+    trace = matrix[0, 0] + matrix[1, 1] + matrix[2, 2]
+    quaternion = np.zeros(4)
+    i = int(np.argmax([*np.diagonal(matrix), trace]))
+    if i == 3:
+        quaternion[0] = matrix[2, 1] - matrix[1, 2]
+        quaternion[1] = matrix[0, 2] - matrix[2, 0]
+        quaternion[2] = matrix[1, 0] - matrix[0, 1]
+        quaternion[3] = 1 + trace
+    else:
+        j, k = (i + 1) % 3, (i + 2) % 3
+        quaternion[i] = 1 - trace + 2 * matrix[i, i]
+        quaternion[j] = matrix[j, i] + matrix[i, j]
+        quaternion[k] = matrix[k, i] + matrix[i, k]
+        quaternion[3] = matrix[k, j] - matrix[j, k]
+    return quaternion / _lengths(quaternion[None])[0]
+
+
+def _lengths(quaternions: np.ndarray) -> np.ndarray:
+    """Of ``[M, 4]``, the squares added one after the other."""
+    squares = quaternions * quaternions
+    return np.sqrt(squares[:, 0] + squares[:, 1] + squares[:, 2] + squares[:, 3])

@@ -18,5 +18,6 @@ the vehicle use the same files: whatever touches calibration or pixels exists on
     ros_calibration        camera_info files to a rig and back
     static_transforms      ROS' static transforms
     nuscenes_calibration   calibrated_sensor.json and info files to a rig and back
+    nuscenes_tables        nuScenes' tables, read without the devkit
     yaml_fields            fields of a YAML file, or an error that names them
 """

@@ -6,7 +6,6 @@ nuScenes' ego frame is ours, and its camera matrices are taken as they are.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_folder, write_json
 from bevdepth_plus.rigs.distortion import rectified
+from bevdepth_plus.rigs.nuscenes_tables import linked, table
 from bevdepth_plus.rigs.poses import (
     pose_matrix,
     quaternion_of,
@@ -26,7 +26,6 @@ from bevdepth_plus.rigs.rig import Rig, RigCamera
 from bevdepth_plus.rigs.yaml_fields import Fields
 
 LIDAR = "LIDAR_TOP"
-_CHUNK = 1 << 20  # characters read at a time
 
 
 def rig_from_info(info: Mapping, sizes: Mapping[str, tuple[int, int]]) -> Rig:
@@ -75,8 +74,8 @@ def rig_from_tables(folder: str | Path, scene: str | None = None) -> Rig:
         DataError: a table is missing or damaged, or there is no such scene.
     """
     folder = Path(folder)
-    sensors = {record["token"]: record for record in _records(folder / "sensor.json")}
-    calibrated = {record["token"]: record for record in _records(folder / "calibrated_sensor.json")}
+    sensors = {record["token"]: record for record in table(folder / "sensor.json")}
+    calibrated = {record["token"]: record for record in table(folder / "calibrated_sensor.json")}
     if (folder / "sample.json").exists():
         shots = _first_key_frame(folder, scene, len(sensors))
     else:
@@ -85,8 +84,8 @@ def rig_from_tables(folder: str | Path, scene: str | None = None) -> Rig:
     poses: dict[str, np.ndarray] = {}
     times: dict[str, int] = {}
     for shot in shots:
-        record = _linked(folder / "calibrated_sensor.json", calibrated, shot, "calibrated_sensor")
-        sensor = _linked(folder / "sensor.json", sensors, record, "sensor")
+        record = linked(folder / "calibrated_sensor.json", calibrated, shot, "calibrated_sensor")
+        sensor = linked(folder / "sensor.json", sensors, record, "sensor")
         name = sensor["channel"]
         if name in poses:
             raise DataError(
@@ -150,22 +149,14 @@ def _with_delays(cameras: list[RigCamera], times: Mapping[str, int]) -> Iterator
         yield replace(camera, delay=delay)
 
 
-def _linked(path: Path, records: Mapping[str, dict], record: Mapping, kind: str) -> dict:
-    """The record of a table that another one names."""
-    token = str(record.get(f"{kind}_token"))
-    if token not in records:
-        raise DataError(f"{path} lacks {token}, which another table names; fetch the tables again")
-    return records[token]
-
-
 def _first_key_frame(folder: Path, scene: str | None, count: int) -> list[dict]:
     """The data of a scene's first key frame: ``count`` records, or as many as there are."""
-    scenes = {record["name"]: record for record in _records(folder / "scene.json")}
+    scenes = {record["name"]: record for record in table(folder / "scene.json")}
     if not scenes or (scene is not None and scene not in scenes):
         raise DataError(f"{folder}/scene.json has no scene {scene!r}; it has {', '.join(scenes)}")
     chosen = scenes[scene] if scene else next(iter(scenes.values()))
     shots = []
-    for record in _records(folder / "sample_data.json"):
+    for record in table(folder / "sample_data.json"):
         if record["sample_token"] == chosen["first_sample_token"] and record["is_key_frame"]:
             shots.append(record)
             if len(shots) == count:
@@ -173,30 +164,6 @@ def _first_key_frame(folder: Path, scene: str | None, count: int) -> list[dict]:
     if not shots:
         raise DataError(f"{folder}/sample_data.json has no data of scene {chosen['name']}")
     return shots
-
-
-def _records(path: Path) -> Iterator[dict]:
-    """The records of a table, one after the other: sample_data.json takes a gigabyte whole."""
-    decoder = json.JSONDecoder()
-    try:
-        with path.open(encoding="utf-8") as file:
-            buffer, at = file.read(_CHUNK), 0
-            while True:
-                while at < len(buffer) and buffer[at] in "[, \n\r\t":
-                    at += 1
-                if buffer.startswith("]", at):
-                    return
-                try:
-                    record, at = decoder.raw_decode(buffer, at)
-                except ValueError:
-                    more = file.read(_CHUNK)
-                    if not more:
-                        raise DataError(f"{path} is cut or no table; fetch it again") from None
-                    buffer, at = buffer[at:] + more, 0
-                    continue
-                yield Fields(path, "record", record).entry
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the table ({error})") from None
 
 
 def _token(*parts: object) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 import bevdepth_plus.deploy
 import bevdepth_plus.deploy.backends
+import bevdepth_plus.deploy.sources
 import bevdepth_plus.rigs
 
 # What runs where models are trained: making exported files, and the detector itself.
@@ -20,7 +21,12 @@ TRAINING_SIDE = {
         "backends.torch",
     )
 }
-PACKAGES = (bevdepth_plus.rigs, bevdepth_plus.deploy, bevdepth_plus.deploy.backends)
+PACKAGES = (
+    bevdepth_plus.rigs,
+    bevdepth_plus.deploy,
+    bevdepth_plus.deploy.backends,
+    bevdepth_plus.deploy.sources,
+)
 MODULES = [
     name
     for package in PACKAGES

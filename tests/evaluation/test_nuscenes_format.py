@@ -12,7 +12,9 @@ from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.nuscenes_format import (
     attribute_of,
     boxes_from_results,
+    global_quaternions,
     results_from_boxes,
+    rotation_of_quaternion,
 )
 
 
@@ -121,3 +123,16 @@ def test_a_box_that_cannot_be_is_refused_with_its_sample(column, value, message)
 def test_a_label_without_a_class_is_refused():
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 10\), got 0 to 10"):
         results_from_boxes(random_boxes(2), [1, 1], [0, 10], token="t", ego2global=np.eye(4))
+
+
+def test_quaternions_are_scipys_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    for kind in (np.float64, np.float32):  # float32: slightly skewed, made a rotation again
+        for rotation in Rotation.random(50, random_state=1).as_matrix().astype(kind):
+            yaws = rng.uniform(-7, 7, 20)
+            turned = Rotation.from_matrix(rotation) * Rotation.from_euler("z", yaws[:, None])
+            expected = np.roll(turned.as_quat(), 1, axis=-1)
+            np.testing.assert_array_equal(global_quaternions(yaws, rotation), expected)
+            for quaternion in expected[:3]:
+                matrix = Rotation.from_quat(np.roll(quaternion, -1)).as_matrix()
+                np.testing.assert_array_equal(rotation_of_quaternion(quaternion), matrix)

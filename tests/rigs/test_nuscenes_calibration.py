@@ -8,7 +8,7 @@ import pytest
 
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.rigs import nuscenes_calibration
+from bevdepth_plus.rigs import nuscenes_tables
 from bevdepth_plus.rigs.nuscenes_calibration import rig_from_info, rig_from_tables, rig_to_tables
 from bevdepth_plus.rigs.rig import Rig
 from bevdepth_plus.synthetic.rig import nuscenes_rig
@@ -60,7 +60,7 @@ def test_without_mounts_the_pose_holds_the_motion_between_the_shots(key_frame):
 
 
 def test_a_version_folder_gives_the_rig_of_a_scene(synthetic_root, monkeypatch):
-    monkeypatch.setattr(nuscenes_calibration, "_CHUNK", 100)  # records lie across many chunks
+    monkeypatch.setattr(nuscenes_tables, "_CHUNK", 100)  # records lie across many chunks
     folder = synthetic_root / "v1.0-mini"
     scenes = [scene["name"] for scene in json.loads((folder / "scene.json").read_text())]
     for scene in (None, scenes[-1]):

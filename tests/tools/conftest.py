@@ -169,3 +169,37 @@ def trained(tiny_config, run_tool, tmp_path_factory) -> Path:
     result = run_tool("train.py", tiny_config, "--work-dir", work_dir)
     assert result.returncode == 0, result.stderr[-3000:]
     return work_dir
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tiny_config, tmp_path_factory) -> Path:
+    """Weights of the tiny config that nobody trained; scores are high enough for boxes."""
+    import torch
+    from mmdet3d.registry import MODELS
+    from mmdet3d.utils import register_all_modules
+    from mmengine.registry import init_default_scope
+
+    import bevdepth_plus.plugin  # noqa: F401
+    from bevdepth_plus.engine.launch import load_config
+
+    register_all_modules()
+    init_default_scope("mmdet3d")
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(str(tiny_config), None, None).model)
+    path = tmp_path_factory.mktemp("random") / "random.pth"
+    torch.save({"state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported_model(tiny_config, random_checkpoint, run_tool, tmp_path_factory) -> Path:
+    """The tiny model as exported parts."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    answer = run_tool(
+        "export_onnx.py", tiny_config, random_checkpoint, folder, "--form", "parts",
+        "--verify", "0", timeout=900,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    return folder

@@ -22,10 +22,11 @@ def open_backend(
         checkpoint: of the config; exported files have none.
         name: one of ``BACKENDS``. ``auto``: torch for a config; for exported files OpenVINO if it
             is installed and runs them, else onnxruntime.
-        options: of the backend.
+        options: of the backend. ``precision`` (fp32, bf16, fp16) has the same names in all of them.
 
     Raises:
-        DataError: the model is of another kind than the backend runs.
+        DataError: the model is of another kind than the backend runs, or the backend has no such
+            precision.
     """
     path = Path(model)
     if name not in ("auto", *BACKENDS):
@@ -42,6 +43,7 @@ def open_backend(
         )
     if name == "auto":
         name = "openvino" if find_spec("openvino") and _runs_in_openvino(path) else "onnx"
+    options = _of_exported(name, options)
     if name == "openvino":
         from bevdepth_plus.deploy.backends.openvino import OpenVinoBackend
 
@@ -67,6 +69,22 @@ def _torch(config: Path, checkpoint: str | Path | None, name: str, options: dict
     from bevdepth_plus.deploy.backends.torch import TorchBackend
 
     return TorchBackend(config, checkpoint, **options)
+
+
+def _of_exported(name: str, options: dict) -> dict:
+    """The options as the runtime knows them."""
+    options = dict(options)
+    if options.pop("device", None) not in (None, "auto", "cpu"):
+        raise DataError(f"{name} runs on the CPU; leave out --device")
+    precision = options.pop("precision", "fp32")
+    if name == "openvino":
+        return {**options, "precision": {"fp32": "f32"}.get(precision, precision)}
+    if precision != "fp32":
+        raise DataError(
+            f"{name} runs fp32 alone; {precision} needs OpenVINO (an export with --form parts) or "
+            "a config and its checkpoint"
+        )
+    return options
 
 
 def _runs_in_openvino(folder: Path) -> bool:

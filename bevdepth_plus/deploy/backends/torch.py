@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bevdepth_plus.threads  # noqa: F401  # before torch
+
+# isort: split
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +15,7 @@ from mmdet3d.utils import register_all_modules
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bevdepth_plus.compat import allow_mmengine_checkpoints
 from bevdepth_plus.deploy.describe import describe
 from bevdepth_plus.deploy.features import ImageFeatures
 from bevdepth_plus.deploy.parts import BEVPart, ImagePart, check_deployable
@@ -55,6 +59,7 @@ class TorchBackend:
         self.dtype = _dtype(precision, self.device)
         cfg = load_config(str(config), None, None)
         register_all_modules()
+        allow_mmengine_checkpoints()
         cfg.model.image_encoder.backbone.init_cfg = None  # all weights come from the checkpoint
         detector: Any = build_model(cfg, str(checkpoint), self.device).requires_grad_(False)
         check_deployable(detector)
