@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="default: random weights, for the speed")
     parser.add_argument("--exported", type=Path, help="folder of exported parts")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--backends", nargs="+", help="some of them, by the beginning of the name")
+    parser.add_argument("--backends", nargs="+", metavar="NAME", help="some of them")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/latency.json"))
     return parser.parse_args()
 
@@ -92,7 +92,7 @@ def open_contenders(args: argparse.Namespace, checkpoint: Path) -> dict[str, Bac
             )
     contenders = {}
     for name, make in makers.items():
-        if args.backends and not name.startswith(tuple(args.backends)):
+        if args.backends and name not in args.backends:
             continue
         try:
             contenders[name] = make()
