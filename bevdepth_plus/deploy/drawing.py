@@ -17,6 +17,7 @@ from bevdepth_plus.rigs.rig import Rig, RigCamera
 TILE = 480  # pixels, width of a camera's picture
 PER_ROW = 4  # cameras
 LEAST_HEIGHT = 540  # pixels of the page
+LABELLED = 30  # boxes of a camera that get a text, the best first
 RING = 10.0  # metres from one range ring to the next
 NEAREST, FARTHEST = 1.0, 60.0  # metres, ends of the colours of depth
 _BACKGROUND = (24, 24, 28)
@@ -132,13 +133,17 @@ def _draw_boxes(tile: np.ndarray, camera: RigCamera, boxes: Boxes) -> None:
     scale = np.array([tile.shape[1] / camera.width, tile.shape[0] / camera.height])
     colours = class_colours(boxes.labels).tolist()
     outlines = outlines_in_image(boxes, camera)
+    shown = sorted((box.score for box, lines in zip(boxes, outlines, strict=True) if len(lines)))
+    least = shown[-LABELLED] if len(shown) >= LABELLED else 0.0
     for box, lines, colour in zip(boxes, outlines, colours, strict=True):
         if not len(lines):
             continue
         pixels = lines * scale
         _draw_lines(tile, pixels, colour)
         upper, left = pixels[..., 1].min(), pixels[..., 0].min()
-        if pixels[..., 1].max() - upper >= 14:  # else the text would hide the box
+        if (
+            box.score >= least and pixels[..., 1].max() - upper >= 14
+        ):  # else the text would hide the box
             _write(tile, f"{box.name} {box.score:.2f}", (left, max(upper - 3, 30)), colour, 0.36)
 
 

@@ -74,10 +74,6 @@ def test_exported_files_and_the_config_give_the_same_boxes(
         ("{empty}", "model.json"),
         ("none", "MODEL none does not exist"),
         ("configs/synthetic_small.py", "a config needs a checkpoint"),
-        (
-            "configs/synthetic_small.py x.pth",
-            "which is not installed; export the model where it is",
-        ),
     ],
 )
 def test_a_model_that_is_none_ends_in_one_line(synthetic_root, tmp_path, model, message):

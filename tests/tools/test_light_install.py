@@ -45,6 +45,16 @@ def test_a_fresh_environment_is_small_and_gives_boxes_in_a_minute(
     assert boxes
     assert seconds < MOST_SECONDS
 
+    config = REPO / "configs" / "synthetic_small.py"
+    refused = subprocess.run(
+        [*command[:3], config, "x.pth", *command[4:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert "which is not installed; export the model where it is" in refused.stderr.splitlines()[-1]
+
     size = subprocess.run(
         ["du", "-sm", tmp_path / "env"], capture_output=True, text=True, check=True
     )
