@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import bevdepth_plus.plugin  # noqa: F401
+
+# torch.export writes a record for every tensor; pytest would keep them all.
+logging.getLogger("torch.__trace").propagate = False
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -41,9 +41,9 @@ EXPORTS = {
     "parts": ("bevdepth_plus_r50_256x704_24e_2key", "parts", "GridSample"),
     # depth refinement, DeformConv, two frames
     "refined": ("bevdepth_r50_256x704_20e_cbgs_2key_da_ema", "one", "DeformConv"),
-    # encoded maps of two frames, a motion head, a map head
+    # encoded maps of two frames, a motion head
     "motion": ("synthetic_small_plus_motion", "one", "DeformConv"),
-    # no velocities, own classes, no deformable convolution
+    # no velocities, own classes, no deformable convolution; and a map head
     "gather": ("kitti_one_camera", "gather", "DeformConv"),
 }
 MAP_HEAD = dict(type="BEVSegmentationHead", layers=["road", "lane"], mid_channels=4)
@@ -57,7 +57,7 @@ def exported(load_tiny, tmp_path_factory):
     def get(kind: str):
         if kind not in made:
             name, form, deformable = EXPORTS[kind]
-            heads = {"map": MAP_HEAD} if kind == "motion" else {}
+            heads = {"map": MAP_HEAD} if kind == "gather" else {}
             detector = load_tiny(name, more_heads=heads)
             out = tmp_path_factory.mktemp(kind) / "model"
             args = argparse.Namespace(
@@ -303,7 +303,7 @@ def test_a_lost_and_a_moved_box_are_counted():
 
 
 def test_a_description_survives_json(exported):
-    _, folder = exported("motion")
+    _, folder = exported("gather")
     model = read_description(folder)
     again = type(model).from_json(json.loads(json.dumps(model.to_json())))
     assert again == model
