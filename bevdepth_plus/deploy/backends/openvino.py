@@ -23,7 +23,8 @@ class OpenVinoBackend(GraphBackend):
 
     Args:
         folder: what ``tools/export_onnx.py --form parts --deformable GridSample`` wrote.
-        precision: of the network, ``"f32"`` or ``"bf16"``. A CPU without bfloat16 runs float32.
+        precision: of the network, ``"f32"`` or ``"bf16"``. A CPU without bfloat16 runs float32;
+            ``backend.precision`` says which it is.
         threads: 0: as many as there are cores.
 
     Raises:
@@ -35,7 +36,9 @@ class OpenVinoBackend(GraphBackend):
             raise DataError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         openvino = require_package("openvino", "openvino")
         self._core = openvino.Core()
-        self._precision = precision
+        # A CPU without bfloat16 would emulate it, many times slower.
+        capabilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = precision if "BF16" in capabilities else "f32"
         self._threads = {"INFERENCE_NUM_THREADS": threads} if threads else {}
         super().__init__(folder, forms=("parts",))
 
@@ -44,7 +47,7 @@ class OpenVinoBackend(GraphBackend):
             raise DataError(
                 f"{self.folder}: OpenVINO has no DeformConv; export it with --deformable GridSample"
             )
-        precision = self._precision if path.name in LOW_PRECISION else "f32"
+        precision = self.precision if path.name in LOW_PRECISION else "f32"
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
