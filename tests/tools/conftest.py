@@ -119,7 +119,7 @@ def run_processes(tmp_path_factory):
 
     yield run
     server.stdin.close()
-    server.wait(timeout=10)
+    server.wait(timeout=60)  # a busy machine takes a while to end it
 
 
 @pytest.fixture(scope="session")
