@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--form",
         choices=["one", "parts", "gather"],
-        default="one",
+        default="parts",
         help="one graph; parts with the pooling between them; parts with a pooling without scatter",
     )
     parser.add_argument(

@@ -9,9 +9,10 @@ from typing import IO, Any
 import numpy as np
 
 from bevdepth_plus.deploy.recordings.frames import RecordedFrame
-from bevdepth_plus.deploy.recordings.recorder import FileRecorder, package
+from bevdepth_plus.deploy.recordings.recorder import FileRecorder
 from bevdepth_plus.deploy.results import Result
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.evaluation.nuscenes_format import results_from_boxes
 
 CAMERA_ONLY = {
     "use_camera": True,
@@ -49,8 +50,6 @@ class NuScenesRecorder(FileRecorder):
         self._token, self._attributes = token, attributes
 
     def _begin(self, file: IO[bytes]) -> None:
-        # It needs scipy, which a vehicle may not have.
-        self._format = package("bevdepth_plus.evaluation.nuscenes_format", "pip install scipy")
         self._file = file
         self._results: dict[str, list[dict[str, Any]]] = {}
 
@@ -66,7 +65,7 @@ class NuScenesRecorder(FileRecorder):
             raise DataError(f"two results have the sample token {token}; tokens must be unique")
         boxes = result.boxes.as_array()
         boxes[:, 7:] = np.nan_to_num(boxes[:, 7:])  # a velocity that nobody knows: resting
-        self._results[token] = self._format.results_from_boxes(
+        self._results[token] = results_from_boxes(
             boxes,
             result.boxes.scores,
             result.boxes.labels,
