@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import torch
 
 from bevdepth_plus.datasets.fields import numbers
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.geometry.horizon import horizon_row
+from bevdepth_plus.rigs.horizon import horizon_row
 
 MAX_GAP = 0.1  # seconds between a camera's shot and the sample's moment
 MAX_PIXELS = 3.0  # between the two ways from LiDAR to image, for points 20 m ahead
@@ -54,7 +53,7 @@ def horizon_of(camera: Mapping, info: Mapping, width: int) -> float:
     lidar2ego = np.asarray(info["lidar_points"]["lidar2ego"], dtype=float)
     ego_T_cam = lidar2ego @ np.linalg.inv(np.asarray(camera["lidar2cam"], dtype=float))
     intrinsics = np.asarray(camera["cam2img"], dtype=float)
-    row = horizon_row(torch.from_numpy(intrinsics), torch.from_numpy(ego_T_cam), width / 2)
+    row = horizon_row(intrinsics, ego_T_cam, width / 2)
     return row.item()
 
 
