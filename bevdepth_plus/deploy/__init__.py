@@ -21,6 +21,6 @@ the same files: whatever touches calibration or pixels exists once.
     decoding               from the heads' maps to boxes
     backends               what runs the network; torch.py alone needs torch and mmdet3d
 
-Exporting is done where models are trained: parts, export, cutting, translations and verify import
-torch and onnx.
+Exporting is done where models are trained: parts, export, cutting, translations, describe, samples
+and verify import torch or onnx.
 """

@@ -45,7 +45,7 @@ def describe(
     boxes = next((head for head in heads if isinstance(head, BEVCenterHead)), None)
     layers = next((head.layers for head in heads if isinstance(head, BEVSegmentationHead)), ())
     deforms = any(isinstance(module, DeformableConv) for module in detector.modules())
-    preprocessor = detector.data_preprocessor
+    preprocessor: Any = detector.data_preprocessor
     dataset = cfg.test_dataloader.dataset
     return ModelDescription(
         form=form,
