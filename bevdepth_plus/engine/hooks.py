@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -53,19 +55,32 @@ class MatchingCheckpointHook(Hook):
 def check_weights_fit(model: nn.Module, checkpoint: Mapping) -> None:
     """Hold a checkpoint against a model.
 
+    Parts of the checkpoint that the model does not have, such as a depth prior that only taught,
+    are left out; a line names them.
+
     Raises:
         DataError: a parameter of the model is missing in the checkpoint or has another shape.
     """
     weights = checkpoint.get("state_dict", checkpoint)
+    own = model.state_dict()
     wrong = [
         name
-        for name, tensor in model.state_dict().items()
+        for name, tensor in own.items()
         if name not in weights or weights[name].shape != tensor.shape
     ]
     if wrong:
         raise DataError(
             f"the checkpoint is of another model: {len(wrong)} of its tensors are missing or "
             f"have another shape, first {wrong[0]}; use the config it was trained with"
+        )
+    # The model's buffers that are not saved are in neither.
+    unused = sorted({name.rsplit(".", 2)[0] for name in weights if name not in own})
+    if unused:
+        first = ", ".join(unused[:3]) + (" and so on" if len(unused) > 3 else "")
+        print_log(
+            f"parts of the checkpoint that this config's model does not have are left out: {first}",
+            logger="current",
+            level=logging.WARNING,
         )
 
 
