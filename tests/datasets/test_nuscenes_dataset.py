@@ -238,7 +238,7 @@ def test_an_error_in_a_worker_process_is_still_one_line(write_infos, infos):
     loader = DataLoader(dataset, num_workers=1, collate_fn=list)
     with pytest.raises(DataError) as error:
         next(iter(loader))
-    assert str(error.value).startswith("image ") and "\n" not in str(error.value)
+    assert str(error.value).startswith("camera CAM_FRONT: image ") and "\n" not in str(error.value)
 
 
 def test_an_unknown_velocity_stays_unknown_through_all_transforms(
