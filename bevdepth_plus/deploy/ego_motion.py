@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bisect
 
+import cv2
 import numpy as np
 
 from bevdepth_plus.errors import DataError
-
-_ORTHONORMAL = 1e-3  # largest error of R @ R.T
+from bevdepth_plus.rigs.poses import invert_pose, pose_matrix, pose_problem
 
 
 class PoseBuffer:
@@ -80,13 +80,9 @@ def checked_pose(pose: np.ndarray, name: str) -> np.ndarray:
     matrix = np.array(pose, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise DataError(f"{name} must be a 4 x 4 matrix of finite numbers, got {pose!r}")
-    rotation = matrix[:3, :3]
-    error = np.abs(rotation @ rotation.T - np.eye(3)).max()
-    if error > _ORTHONORMAL or np.linalg.det(rotation) < 0:
-        raise DataError(
-            f"{name} is no rigid transform (R @ R.T is off by {error:.2g}, determinant "
-            f"{np.linalg.det(rotation):.3f}); pass world_T_ego, rotation and translation in metres"
-        )
+    problem = pose_problem(matrix)
+    if problem:
+        raise DataError(f"{name} {problem}; pass world_T_ego, in metres")
     return matrix
 
 
@@ -95,41 +91,14 @@ def motion_between(
     second: np.ndarray,  # [4, 4]
 ) -> tuple[float, float]:
     """Distance in metres and angle in radians from one pose to the other."""
-    relative = np.linalg.inv(first) @ second
-    cosine = np.clip((np.trace(relative[:3, :3]) - 1) / 2, -1, 1)
-    return float(np.linalg.norm(relative[:3, 3])), float(np.arccos(cosine))
+    relative = invert_pose(first) @ second
+    turn, _ = cv2.Rodrigues(relative[:3, :3])
+    return float(np.linalg.norm(relative[:3, 3])), float(np.linalg.norm(turn))
 
 
 def _between(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
     """Translation on the straight line, rotation about one axis at constant speed."""
-    rotation = first[:3, :3].T @ second[:3, :3]
-    pose = np.eye(4)
-    pose[:3, :3] = first[:3, :3] @ _rotation(_rotation_vector(rotation) * share)
-    pose[:3, 3] = (1 - share) * first[:3, 3] + share * second[:3, 3]
-    return pose
-
-
-def _rotation_vector(rotation: np.ndarray) -> np.ndarray:
-    """Axis times angle; poses a moment apart are never half a turn apart."""
-    axis = np.array(
-        [
-            rotation[2, 1] - rotation[1, 2],
-            rotation[0, 2] - rotation[2, 0],
-            rotation[1, 0] - rotation[0, 1],
-        ]
-    )
-    sine = np.linalg.norm(axis) / 2
-    if sine < 1e-12:
-        return np.zeros(3)
-    angle = np.arctan2(sine, (np.trace(rotation) - 1) / 2)
-    return axis / (2 * sine) * angle
-
-
-def _rotation(vector: np.ndarray) -> np.ndarray:
-    """Rodrigues' formula."""
-    angle = np.linalg.norm(vector)
-    if angle == 0:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    turn, _ = cv2.Rodrigues(first[:3, :3].T @ second[:3, :3])  # axis times angle
+    part, _ = cv2.Rodrigues(share * turn)
+    translation = (1 - share) * first[:3, 3] + share * second[:3, 3]
+    return pose_matrix(first[:3, :3] @ part, translation)

@@ -17,7 +17,7 @@ from bevdepth_plus.deploy.features import Backend, PerceivedCamera
 from bevdepth_plus.deploy.network_images import NetworkImage, NetworkImages
 from bevdepth_plus.deploy.results import Boxes, Result
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.rigs.images import Source
+from bevdepth_plus.rigs.images import DECODING, Source
 from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 
@@ -45,8 +45,8 @@ class Inferencer:
         pixels: str = "exact",
         **options: Any,
     ) -> None:
-        if pixels not in ("exact", "fast"):
-            raise ValueError(f"pixels must be 'exact' or 'fast', got {pixels!r}")
+        if pixels not in DECODING:
+            raise ValueError(f"pixels must be one of {DECODING}, got {pixels!r}")
         self.backend: Backend = open_backend(model, checkpoint, backend, **options)
         self.images = NetworkImages(self.description, fast=pixels == "fast")
 

@@ -92,7 +92,8 @@ def image_size(source: str | Path, camera: str) -> tuple[int, int]:
     Raises:
         DataError: it cannot be read; names camera and file.
     """
-    return _size(read_bytes(str(source), f"camera {camera}: image"), str(source), camera)
+    kind = f"camera {camera}: image"
+    return _size(read_bytes(str(source), kind), str(source), kind)
 
 
 def _size(content: np.ndarray, path: str, kind: str) -> tuple[int, int]:
