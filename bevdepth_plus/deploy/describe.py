@@ -12,7 +12,8 @@ from bevdepth_plus import __version__
 from bevdepth_plus.classes import CLASSES
 from bevdepth_plus.datasets.pipeline import steps
 from bevdepth_plus.datasets.transforms import ImageAugmentation
-from bevdepth_plus.deploy.description import Decoding, FrustumAxes, Grid, ModelDescription
+from bevdepth_plus.deploy.description import Decoding, FrustumAxes, ModelDescription
+from bevdepth_plus.geometry.grid_axes import GridAxes
 from bevdepth_plus.models.depth.depth_net import DeformableConv
 from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.heads.center_head import BEVCenterHead
@@ -57,7 +58,7 @@ def describe(
         tasks=tuple(tuple(names) for names in boxes.class_names) if boxes else (),
         outputs=tuple(output_names(detector)),
         map_layers=tuple(layers),
-        grid=Grid(*(tuple(map(float, axis)) for axis in frustum.grid.axes)),
+        grid=GridAxes(*(tuple(map(float, axis)) for axis in frustum.grid.axes)),
         frustum=FrustumAxes(
             *(tuple(axis.tolist()) for axis in (frustum.u, frustum.v, frustum.depths)),
             rounding=frustum.rounding,

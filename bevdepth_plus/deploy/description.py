@@ -16,42 +16,12 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.grid_axes import GridAxes
 from bevdepth_plus.rigs.crop_rule import CropRule
 
 FORMAT_VERSION = 1
 FILE_NAME = "model.json"
 FORMS = ("one", "parts", "gather")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The bird's-eye grid in the ego frame: ``(lower, upper, cell)`` of each axis, metres.
-
-    BEV maps are ``[C, Y, X]``: rows are y, columns x, and the first cell begins at ``lower``.
-    """
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    z: tuple[float, ...]
-
-    @property
-    def lower(self) -> tuple[float, float, float]:
-        return self.x[0], self.y[0], self.z[0]
-
-    @property
-    def cell(self) -> tuple[float, float, float]:
-        return self.x[2], self.y[2], self.z[2]
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """Cells along (x, y, z)."""
-        x, y, z = (round((upper - lower) / cell) for lower, upper, cell in (self.x, self.y, self.z))
-        return x, y, z
-
-    @property
-    def bev_size(self) -> tuple[int, int]:
-        """(Y, X)."""
-        return self.size[1], self.size[0]
 
 
 @dataclass(frozen=True)
@@ -165,7 +135,7 @@ class ModelDescription:
     tasks: tuple[tuple[str, ...], ...]
     outputs: tuple[str, ...]
     map_layers: tuple[str, ...]
-    grid: Grid
+    grid: GridAxes
     frustum: FrustumAxes
     depth_bins: tuple[float, ...]
     image_size: tuple[int, ...]
@@ -264,7 +234,7 @@ def _parsed(kind: Any, value: Any, name: str, source: str) -> Any:
         (kind,) = (option for option in get_args(kind) if option is not type(None))
     if is_dataclass(kind):
         return _parsed_dataclass(kind, value, name, source)
-    if get_origin(kind) is tuple:
+    if get_origin(kind) in (tuple, Sequence):
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise _wrong(name, "a list", value, source)
         item = get_args(kind)[0]
@@ -288,12 +258,14 @@ def _parsed_dataclass(kind: Any, value: Any, name: str, source: str) -> Any:
     missing = [field.name for field in fields(kind) if field.name not in value]
     if missing:
         raise DataError(f"{source} has no field {prefix}{missing[0]}; export the model again")
-    return kind(
-        **{
-            field.name: _parsed(hints[field.name], value[field.name], prefix + field.name, source)
-            for field in fields(kind)
-        }
-    )
+    values = {
+        field.name: _parsed(hints[field.name], value[field.name], prefix + field.name, source)
+        for field in fields(kind)
+    }
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise DataError(f"{source}: {name}: {error}") from None
 
 
 def _wrong(name: str, expected: str, value: Any, source: str) -> DataError:

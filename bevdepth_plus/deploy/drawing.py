@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bevdepth_plus.deploy.description import Grid
 from bevdepth_plus.deploy.recordings.outlines import box_corners, class_colours, outlines_in_image
 from bevdepth_plus.deploy.results import Boxes, Result
+from bevdepth_plus.geometry.grid_axes import GridAxes
 from bevdepth_plus.rigs.rig import Rig, RigCamera
 
 TILE = 480  # pixels, width of a camera's picture
@@ -36,7 +36,7 @@ class PageStyle:
     """
 
     score_threshold: float
-    grid: Grid
+    grid: GridAxes
 
 
 def draw_page(
@@ -161,7 +161,7 @@ def _draw_lines(
 class _View:
     """Ground to pixels of the scene from above: x up, y to the left."""
 
-    grid: Grid
+    grid: GridAxes
     scale: float  # pixels a metre
     width: int
 
@@ -172,7 +172,7 @@ class _View:
         return np.stack([columns, (self.grid.x[1] - points[..., 0]) * self.scale], axis=-1)
 
 
-def _from_above(boxes: Boxes, result: Result, rig: Rig, grid: Grid, height: int) -> np.ndarray:
+def _from_above(boxes: Boxes, result: Result, rig: Rig, grid: GridAxes, height: int) -> np.ndarray:
     """The scene as far as the grid reaches, with a title above and the classes below."""
     labels = sorted(set(boxes.labels.tolist()))
     head, foot = 46, 22 * math.ceil(len(labels) / 3) + 6

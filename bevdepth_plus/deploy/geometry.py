@@ -10,15 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bevdepth_plus.deploy.description import FrustumAxes, Grid
+from bevdepth_plus.deploy.description import FrustumAxes
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.grid_axes import GridAxes
 
 
 def pixel_to_grid(
     intrinsics: ArrayLike,  # [..., N, 3, 3]
     ego_T_cam: ArrayLike,  # [..., N, 4, 4]
     image_aug: ArrayLike,  # [..., N, 3, 3]
-    grid: Grid,
+    grid: GridAxes,
 ) -> NDArray[np.float32]:
     """The map from ``(u * depth, v * depth, depth, 1)`` to coordinates counted in cells.
 
@@ -54,7 +55,7 @@ def pixel_to_grid(
 def frustum_cells(
     pixel_to_grid: NDArray[np.float32],  # [..., N, 3, 4]
     axes: FrustumAxes,
-    grid: Grid,
+    grid: GridAxes,
 ) -> NDArray[np.int32]:
     """The BEV cell ``y * X + x`` of each point of the frustum, -1 outside the grid.
 

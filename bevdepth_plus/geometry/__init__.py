@@ -48,6 +48,7 @@ Files
     triangulation  inverse depth with variance from several views; points by SVD
     rigid          transforms and their inverses
     boxes          corners, moving between frames, points inside
+    grid_axes      the numbers of the bird's-eye grid, without torch
     bev_grid       the cells of the bird's-eye view
     depth_bins     the depth axis of the frustum
     canonical      depth scaled to one fixed focal length

@@ -192,8 +192,22 @@ def _camera(
 ) -> RigCamera:
     frame = frame or info.frame_id or _frame_of(info.name or name, tree)
     pose = chain(tree, base, frame)
-    if _is_body(pose, frame, axes):
-        pose = pose @ pose_matrix(EGO_R_CAM, np.zeros(3))
+    return mounted_camera(info, name, pose, _is_body(pose, frame, axes), frame)
+
+
+def mounted_camera(
+    info: CameraInfo, name: str, ego_T_frame: np.ndarray, body_axes: bool, frame: str | None
+) -> RigCamera:
+    """A camera of a rig.
+
+    Args:
+        info: its calibration.
+        name: in the rig.
+        ego_T_frame: ``[4, 4]``, the pose of its frame.
+        body_axes: the frame is x forward, y left, z up; else the optical axes'.
+        frame: its name.
+    """
+    pose = ego_T_frame @ pose_matrix(EGO_R_CAM, np.zeros(3)) if body_axes else ego_T_frame
     return RigCamera(
         name,
         info.width,

@@ -14,8 +14,9 @@ from mmengine.config import Config
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.deploy.decoding import circle_suppression, decode
-from bevdepth_plus.deploy.description import Decoding, Grid
+from bevdepth_plus.deploy.description import Decoding
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.grid_axes import GridAxes
 
 GRID = dict(x=(-25.6, 25.6, 0.8), y=(-25.6, 25.6, 0.8), z=(-5.0, 3.0, 8.0))
 PARTS = dict(reg=2, height=1, dim=3, rot=2, vel=2)
@@ -44,7 +45,7 @@ def model_of(head, classes=None) -> SimpleNamespace:
         config="a config",
         classes=classes or names,
         tasks=tasks,
-        grid=Grid(**GRID),
+        grid=GridAxes(**GRID),
         decoding=decoding,
     )
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from bevdepth_plus.datasets.info_file import read_info_file
-from bevdepth_plus.deploy.description import FrustumAxes, Grid
+from bevdepth_plus.deploy.description import FrustumAxes
 from bevdepth_plus.deploy.gather_index import gather_index
 from bevdepth_plus.deploy.geometry import frustum_cells, pixel_to_grid
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import Cameras
+from bevdepth_plus.geometry.grid_axes import GridAxes
 from bevdepth_plus.models.bev.frustum import Frustum
 
 GRID = dict(x=(-51.2, 51.2, 0.8), y=(-40.0, 40.0, 0.8), z=(-5.0, 3.0, 8.0))
@@ -41,7 +42,7 @@ def cells_of_both(rig: tuple[np.ndarray, ...], rounding: str, rays: str) -> list
     axes = FrustumAxes(
         *(tuple(axis.tolist()) for axis in (frustum.u, frustum.v, frustum.depths)), rounding
     )
-    grid = Grid(**GRID)
+    grid = GridAxes(**GRID)
     return [expected, frustum_cells(pixel_to_grid(*rig, grid), axes, grid)]
 
 
@@ -68,7 +69,7 @@ def test_cells_of_the_real_key_frame_are_the_ops(shared_dir):
 
 def test_a_camera_without_an_image_has_no_point_in_the_grid():
     K, pose, aug = random_rig(2, 0)
-    grid = Grid(**GRID)
+    grid = GridAxes(**GRID)
     matrix = pixel_to_grid(np.full_like(K, np.nan), pose, aug, grid)
     axes = FrustumAxes((8.0, 24.0), (8.0,), (2.0, 10.0), "floor")
     assert (frustum_cells(matrix, axes, grid) == -1).all()
@@ -77,15 +78,15 @@ def test_a_camera_without_an_image_has_no_point_in_the_grid():
 def test_unequal_numbers_of_matrices_are_refused_with_their_names():
     K, pose, aug = random_rig(3, 0)
     with pytest.raises(DataError, match=r"intrinsics are of \(2,\) cameras, ego_T_cam of \(3,\)"):
-        pixel_to_grid(K[:2], pose, aug, Grid(**GRID))
+        pixel_to_grid(K[:2], pose, aug, GridAxes(**GRID))
     with pytest.raises(DataError, match=r"ego_T_cam must be \[..., N, 4, 4\], got \(3, 3, 3\)"):
-        pixel_to_grid(K, pose[:, :3, :3], aug, Grid(**GRID))
+        pixel_to_grid(K, pose[:, :3, :3], aug, GridAxes(**GRID))
 
 
 def test_every_point_of_a_cell_is_in_exactly_one_run_of_the_gather_index():
     """The index arrays, read back: every point's cell is that of the run it lies in."""
     expected, cells = cells_of_both(random_rig(3, 1), "floor", "centres")
-    rows, columns = Grid(**GRID).bev_size
+    rows, columns = GridAxes(**GRID).bev_size
     index = gather_index(cells, rows * columns)
     lists = [index[name] for name in ("rows_1", "rows_4", "rows_16", "rows_all")]
     none = index["first_bin"].shape[0] * index["first_bin"].shape[1]

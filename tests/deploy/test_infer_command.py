@@ -13,10 +13,10 @@ import pytest
 
 from bevdepth_plus.deploy import infer
 from bevdepth_plus.deploy.command_line import progress, run_light_tool
-from bevdepth_plus.deploy.description import Grid
 from bevdepth_plus.deploy.features import ImageFeatures, PerceivedCamera
 from bevdepth_plus.deploy.results import Boxes
 from bevdepth_plus.deploy.stage_times import StageTimes
+from bevdepth_plus.geometry.grid_axes import GridAxes
 from bevdepth_plus.rigs.images import read_image
 from bevdepth_plus.rigs.poses import camera_pose
 from bevdepth_plus.rigs.rig import Rig, RigCamera
@@ -33,7 +33,7 @@ class FakeInferencer:
 
     def __init__(self, *arguments, **options) -> None:
         type(self).calls = (arguments, options)
-        grid = Grid((-51.2, 51.2, 0.8), (-51.2, 51.2, 0.8), (-5, 3, 8))
+        grid = GridAxes((-51.2, 51.2, 0.8), (-51.2, 51.2, 0.8), (-5, 3, 8))
         self.description = SimpleNamespace(num_frames=self.frames, classes=CLASSES, grid=grid)
 
     def prepare(self, image, camera):

@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.deploy.description import Grid
 from bevdepth_plus.deploy.drawing import PageStyle, draw_depth, draw_page
 from bevdepth_plus.deploy.picture_folder import PictureFolder
 from bevdepth_plus.deploy.results import Boxes, Result
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.grid_axes import GridAxes
 from bevdepth_plus.rigs.poses import camera_pose
 from bevdepth_plus.rigs.rig import Distortion, Rig, RigCamera
 
 WIDTH, HEIGHT = 480, 270  # a tile's size: a page's pixels are the image's
 INTRINSICS = np.array([[300.0, 0, 240], [0, 300, 135], [0, 0, 1]])
-STYLE = PageStyle(0.3, Grid((-51.2, 51.2, 0.8), (-51.2, 51.2, 0.8), (-5, 3, 8)))
+STYLE = PageStyle(0.3, GridAxes((-51.2, 51.2, 0.8), (-51.2, 51.2, 0.8), (-5, 3, 8)))
 
 
 def camera(name: str, yaw: float, **options) -> RigCamera:

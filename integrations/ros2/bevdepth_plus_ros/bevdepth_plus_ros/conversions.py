@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.rigs.poses import EGO_R_CAM, pose_matrix, rotation_from_quaternion
+from bevdepth_plus.rigs.poses import pose_matrix, rotation_from_quaternion
 from bevdepth_plus.rigs.rig import RigCamera
-from bevdepth_plus.rigs.ros_calibration import camera_info_of
+from bevdepth_plus.rigs.ros_calibration import camera_info_of, mounted_camera
 
 # encoding of sensor_msgs/Image -> channels, and which of them are red, green, blue
 ENCODINGS = {
@@ -96,20 +96,7 @@ def camera_of(
         **{key: [float(v) for v in getattr(info, key)] for key in ("k", "d", "r", "p")},
     }
     content = camera_info_of(entry, f"camera {name}")
-    pose = ego_T_frame
-    if axes == "body":
-        pose = pose @ pose_matrix(EGO_R_CAM, np.zeros(3))
-    return RigCamera(
-        name,
-        content.width,
-        content.height,
-        content.intrinsics,
-        pose,
-        distortion=content.distortion,
-        rectified_intrinsics=content.rectified_intrinsics,
-        rectification=content.rectification,
-        frame_id=content.frame_id,
-    )
+    return mounted_camera(content, name, ego_T_frame, axes == "body", content.frame_id)
 
 
 def same_camera(first: RigCamera, second: RigCamera) -> bool:
