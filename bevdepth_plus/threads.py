@@ -1,7 +1,7 @@
 """OpenMP threads that sleep while they wait: import this before torch.
 
 Threads of OpenMP spin while they wait for the next piece of work. Beside another busy process they
-take the cores from those they wait for: the pooling op fell from 2 to 20 or 40 ms. Sleeping costs
+take the cores from those they wait for, and the pooling op takes many times longer. Sleeping costs
 some microseconds a piece on a machine with nothing else to do.
 
 OpenMP reads the variables when its library is loaded, with torch. What the user has set is kept.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from bevdepth_plus.deploy.sources.videos import drive_from_videos
 from bevdepth_plus.deploy.streaming import Stream, StreamLimits
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.rigs.images import DECODING
+from bevdepth_plus.rigs.rig_checks import check_rig
 from bevdepth_plus.rigs.rig_file import load_rig
 
 
@@ -201,6 +203,8 @@ def open_drive(args: argparse.Namespace) -> Drive:
         drive = drive_from_videos(rig, parse_videos(args.video), args.fps)
     else:
         drive = drive_from_patterns(rig, args.fps)
+    doubts = tuple(f"{args.rig}: {problem}" for problem in check_rig(rig))
+    drive = replace(drive, notes=(*doubts, *drive.notes))
     return drive if args.poses is None else drive.with_poses(read_poses(args.poses))
 
 

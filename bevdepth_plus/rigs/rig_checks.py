@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 
-from bevdepth_plus.errors import DataError
 from bevdepth_plus.rigs.distortion import fold, rectified
 from bevdepth_plus.rigs.poses import EGO_R_CAM, angles_of, pose_problem
 from bevdepth_plus.rigs.rig import Rig, RigCamera
@@ -46,18 +45,6 @@ def check_rig(rig: Rig) -> list[Problem]:
     problems = [problem for camera in rig.cameras for problem in _camera(camera)]
     sound = [camera for camera in rig.cameras if not pose_problem(camera.ego_T_cam)]
     return [*problems, *_radians(sound), *_ground(sound), *_twins(sound)]
-
-
-def require_plausible(rig: Rig) -> None:
-    """Raises the first problem of :func:`check_rig`.
-
-    Raises:
-        DataError: the rig is not plausible.
-    """
-    problems = check_rig(rig)
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise DataError(f"rig: {problems[0]}{more}")
 
 
 def elevations(camera: RigCamera) -> tuple[float, float]:

@@ -121,6 +121,14 @@ def test_images_of_a_rig_become_results_and_pictures(call, rig_file, tmp_path):
         assert stage in said
 
 
+def test_what_is_implausible_in_a_rig_is_said_before_its_boxes(call, rig_file):
+    status, said, _ = call("--rig", rig_file)
+    assert status == 0 and f"{rig_file}:" not in said
+    rig_file.write_text(rig_file.read_text().replace("cx: 48", "cx: 980"))
+    status, said, _ = call("--rig", rig_file)
+    assert status == 0 and said.startswith(f"{rig_file}: FRONT: cx")
+
+
 @pytest.mark.parametrize("source", ["folder", "video", "nuscenes"])
 def test_every_source_gives_results(call, rig_file, tmp_path, synthetic_root, source):
     if source == "nuscenes":
