@@ -206,7 +206,8 @@ def environment(args: argparse.Namespace) -> dict[str, str | int]:
         processor=next(line for line in lines if line.startswith("model name")).split(": ")[1],
         low_precision=" ".join(f for f in ("amx_bf16", "avx512_bf16") if f in flags) or "none",
         torch=torch.__version__, python=platform.python_version(), threads=1,
-        config=args.config, weights=args.checkpoint.name if args.checkpoint else "random", rounds=args.rounds,
+        config=args.config, rounds=args.rounds,
+        weights=args.checkpoint.name if args.checkpoint else "random",
         clock="processor time of the process",
     )  # fmt: skip
 

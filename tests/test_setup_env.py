@@ -13,7 +13,8 @@ from packaging.specifiers import SpecifierSet
 
 from tools import setup_env
 from tools.environment import ROOT
-from tools.setup_env import SetupError, Stamps, fingerprint, wants_cuda_ops, wheel_cache
+from tools.setup_env import SetupError, wants_cuda_ops, wheel_cache
+from tools.stamps import Stamps, fingerprint
 
 FAKE_TORCH = """
 __version__ = "2.11.0+cu130"
@@ -174,7 +175,7 @@ def test_a_long_step_shows_that_it_is_alive(tmp_path, capsys, monkeypatch):
 
 
 def test_a_changed_requirement_is_installed_again_and_a_changed_test_is_not(monkeypatch, tmp_path):
-    monkeypatch.setattr(setup_env, "ROOT", tmp_path)
+    monkeypatch.setattr("tools.stamps.ROOT", tmp_path)
     (tmp_path / "ops" / "tests").mkdir(parents=True)
     source, test = tmp_path / "ops" / "pool.cpp", tmp_path / "ops" / "tests" / "test_pool.py"
     source.write_text("a")

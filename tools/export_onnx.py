@@ -17,7 +17,7 @@ import torch
 from mmdet3d.utils import register_all_modules
 from mmengine.config import Config, DictAction
 
-from bevdepth_plus.deploy.backends.packages import require_package
+from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.engine.launch import load_config, run_tool
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import atomic_folder, write_json

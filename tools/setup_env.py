@@ -11,7 +11,6 @@ fingerprint of what it depended on, so that a second run only asks torch for its
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -27,8 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bevdepth_plus.files import write_json
 from tools.environment import ROOT, find_compiler, find_nvcc, python_problem
+from tools.stamps import Stamps, fingerprint
 
 REQUIREMENTS = ROOT / "requirements"
 LOCK = REQUIREMENTS / "lock.txt"
@@ -334,37 +333,6 @@ def compiled(log: Path) -> str:
     """How far ninja has come, from the "[12/77]" it writes for each object."""
     counts = re.findall(r"^\s*\[(\d+)/(\d+)\]", log.read_text(errors="replace"), re.MULTILINE)
     return ", {} of {} objects compiled".format(*counts[-1]) if counts else ""
-
-
-def fingerprint(values: list, paths: list) -> str:
-    """Hash of some strings and of all source files under some paths (tests left out)."""
-    digest = hashlib.sha256("\n".join(values).encode())
-    for path in paths:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if is_source(p))
-        for file in files:
-            digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def is_source(path: Path) -> bool:
-    left_out = {"build", "tests", "__pycache__", "bevdepth_plus_ops.egg-info"}
-    source = path.suffix in {".txt", ".py", ".cpp", ".h", ".cu", ".cuh", ".toml"}
-    return source and not left_out.intersection(path.parts[len(ROOT.parts) :])
-
-
-class Stamps:
-    """What has been done in an environment, with the fingerprint it was done for."""
-
-    def __init__(self, venv: Path) -> None:
-        self.file = venv / ".bevdepth_plus_setup.json"
-        self.done = json.loads(self.file.read_text()) if self.file.exists() else {}
-
-    def has(self, name: str, key: str) -> bool:
-        return self.done.get(name) == key
-
-    def add(self, name: str, key: str) -> None:
-        self.done[name] = key
-        write_json(self.file, self.done, indent=2)
 
 
 def elapsed(started: float) -> str:

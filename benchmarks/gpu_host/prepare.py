@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bevdepth_plus.files import atomic_folder
 from tools.environment import ROOT
-from tools.setup_env import Stamps, fingerprint
+from tools.stamps import Stamps, fingerprint
 
 STAND_IN = Path(__file__).with_name("mmcv_ext.py")
 DATA = "data/synthetic"  # below the work folder, where configs/synthetic_small.py looks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,10 @@ import numpy as np
 from bevdepth_plus.datasets.argoverse2_infos import log_infos
 from bevdepth_plus.datasets.argoverse2_log import TABLES, annotated_sweeps, image_times, sweep_file
 from bevdepth_plus.datasets.info_writing import (
+    Prepared,
     SceneJob,
-    collect,
-    info_file,
-    is_finished,
     require_no_missing,
-    require_writable_folder,
-    write_pickle,
+    write_info_files,
 )
 from bevdepth_plus.errors import DataError
 
@@ -73,20 +69,19 @@ def create_argoverse2_info_files(
     logs = _logs(root)
     _require_files(root, [log / table for log in _all(logs) for table in TABLES])
     digest = _digest(root, logs, f"{every} {sweeps}")
-    targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in logs}
-    todo = [split for split in targets if not is_finished(targets[split], VERSION, digest)]
-    if todo:
-        require_writable_folder(out_dir)
-        cache = out_dir / f".bevdepth_plus_infos_{VERSION}"
+
+    def prepare(todo: Sequence[str]) -> Prepared:
+        # The classes are those of both splits, also where only one is written.
         scans = {split: [_scan(root, log, every) for log in logs[split]] for split in logs}
         _require_files(root, [sweep for scan in _all(scans) for sweep in scan.sweep_files()])
         classes = sorted({name for scan in _all(scans) for name in scan.categories})
-        for split in todo:
-            jobs = [_job(root, scan, classes, sweeps) for scan in scans[split]]
-            entries = collect(jobs, cache / digest, progress and split)
-            write_pickle(targets[split], info_file(entries, classes, VERSION, VERSION, digest))
-        shutil.rmtree(cache, ignore_errors=True)
-    return list(targets.values())
+        return (
+            lambda split: [_job(root, scan, classes, sweeps) for scan in scans[split]],
+            classes,
+            VERSION,
+        )
+
+    return write_info_files(list(logs), out_dir, VERSION, digest, prepare, progress)
 
 
 def _all(by_split: Mapping[str, Sequence]) -> list:

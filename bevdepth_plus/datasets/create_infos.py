@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from nuscenes import NuScenes
 
 from bevdepth_plus.datasets.info_writing import (
+    Prepared,
     SceneJob,
-    collect,
-    info_file,
-    is_finished,
     require_no_missing,
-    require_writable_folder,
-    write_pickle,
+    write_info_files,
 )
 from bevdepth_plus.datasets.nuscenes_infos import (
     LIDAR,
@@ -65,21 +62,18 @@ def create_info_files(
     root, out_dir = Path(root), Path(out_dir or root)
     splits = split_names(root, version)
     digest = _tables_digest(root, version, f"{lidar_channel} {sweeps}")
-    targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in splits}
-    todo = [split for split in targets if not is_finished(targets[split], version, digest)]
-    if todo:
-        cache = out_dir / f".bevdepth_plus_infos_{version}"
-        require_writable_folder(out_dir)
+
+    def prepare(todo: Sequence[str]) -> Prepared:
         reader = make_reader(_load_tables(root, version), lidar_channel, sweeps)
         scenes = {split: scenes_of(reader.nusc, split) for split in todo}
         _require_files(reader, [scene for split in todo for scene in scenes[split]])
-        for split in todo:
-            jobs = [_job(reader, scene) for scene in scenes[split]]
-            entries = collect(jobs, cache / digest, progress and split)
-            content = info_file(entries, reader.classes, "nuscenes", version, digest)
-            write_pickle(targets[split], content)
-        shutil.rmtree(cache, ignore_errors=True)
-    return list(targets.values())
+        return (
+            lambda split: [_job(reader, scene) for scene in scenes[split]],
+            reader.classes,
+            "nuscenes",
+        )
+
+    return write_info_files(splits, out_dir, version, digest, prepare, progress)
 
 
 def _tables_digest(root: Path, version: str, options: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,47 @@ class SceneJob:
     name: str
     num_samples: int
     make: Callable[[], list[dict]]
+
+
+Prepared = tuple[Callable[[str], Sequence[SceneJob]], Sequence[str], str]
+
+
+def write_info_files(
+    splits: Sequence[str],
+    out_dir: Path,
+    version: str,
+    digest: str,
+    prepare: Callable[[Sequence[str]], Prepared],
+    progress: bool,
+) -> list[Path]:
+    """Writes ``bevdepth_plus_infos_SPLIT.pkl`` of each split that is not up to date.
+
+    Args:
+        splits: of the data set.
+        out_dir: where to write.
+        version: of the data set.
+        digest: of what the infos are made from.
+        prepare: called with the splits to write, if there are any; returns the jobs of a split, the
+            classes and the data set's name.
+        progress: Show a progress bar on the standard error stream.
+
+    Returns:
+        The files of all splits.
+
+    Raises:
+        DataError: A file holds the infos of another version, or the folder cannot be written.
+    """
+    targets = {split: out_dir / f"bevdepth_plus_infos_{split}.pkl" for split in splits}
+    todo = [split for split in targets if not is_finished(targets[split], version, digest)]
+    if todo:
+        require_writable_folder(out_dir)
+        cache = out_dir / f".bevdepth_plus_infos_{version}"
+        jobs, classes, dataset = prepare(todo)
+        for split in todo:
+            entries = collect(jobs(split), cache / digest, progress and split)
+            write_pickle(targets[split], info_file(entries, classes, dataset, version, digest))
+        shutil.rmtree(cache, ignore_errors=True)
+    return list(targets.values())
 
 
 def require_writable_folder(folder: Path) -> None:

@@ -82,7 +82,7 @@ def checked_pose(pose: np.ndarray, name: str) -> np.ndarray:
         raise DataError(f"{name} must be a 4 x 4 matrix of finite numbers, got {pose!r}")
     problem = pose_problem(matrix)
     if problem:
-        raise DataError(f"{name} {problem}; pass world_T_ego, in metres")
+        raise DataError(f"{name} is no rigid transform: {problem}; pass world_T_ego, in metres")
     return matrix
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.modules.utils import _pair
 
-from bevdepth_plus.deploy.backends.packages import require_package
+from bevdepth_plus.deploy.packages import require_package
 
 DEFORMABLE = {"DeformConv": 19, "GridSample": 20}  # form -> the opset it needs
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bevdepth_plus.deploy.backends.onnx import OnnxBackend
-from bevdepth_plus.deploy.backends.packages import require_package
 from bevdepth_plus.deploy.description import ModelDescription, Verification
 from bevdepth_plus.deploy.geometry import frustum_cells, pixel_to_grid
+from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.deploy.parts import head_outputs, named_maps, normalised
 from bevdepth_plus.deploy.samples import Sample
 from bevdepth_plus.errors import DataError

@@ -16,7 +16,7 @@ from gpu_host.prepare import Host, PreparationError, install_packages
 from gpu_host.tools_run import call
 from torch import nn
 
-from tools.setup_env import Stamps
+from tools.stamps import Stamps
 
 
 class Broken(Worker):

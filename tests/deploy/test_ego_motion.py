@@ -61,10 +61,13 @@ def test_distance_and_angle_between_poses():
     ("change", "message"),
     [
         (lambda m: m.__setitem__((0, 3), np.nan), "the pose must be a 4 x 4 matrix of finite"),
-        (lambda m: m.__setitem__((0, 0), -1.0), r"the pose mirrors \(det = -1.000"),
+        (
+            lambda m: m.__setitem__((0, 0), -1.0),
+            r"the pose is no rigid transform: mirrors \(det = -1.000",
+        ),
         (
             lambda m: m.__setitem__((slice(3), slice(3)), 1000 * np.eye(3)),
-            "the pose is no rotation",
+            "is no rigid transform: is no rotation",
         ),
     ],
 )

@@ -51,7 +51,7 @@ def test_poses_come_in_the_order_of_time(tmp_path):
         ("a.csv", f"1.0,{ROW}\n2.0,1,0,0\n", r"line 2: 4 columns, not 13 or 17"),
         ("a.csv", f"1.0,{ROW.replace(',4,', ',nan,')}\n", "line 1: 'nan' is no finite number"),
         ("a.csv", "stamp,x,y,z,qw,qx,qy,qz\n1,0,0,0,1,1,0,0\n", "line 2: .* length 1.414, not 1"),
-        ("a.csv", "1" + ",1" * 12 + "\n", "line 1 is no rotation"),
+        ("a.csv", "1" + ",1" * 12 + "\n", "line 1 is no rigid transform"),
         ("a.json", "{}", "expected a list of poses"),
         ("a.json", "[", "not valid JSON"),
         ("a.json", '[{"stamp": 1, "translation": [0, 0, 0]}]', r"\[0\].rotation: expected 4"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bevdepth_plus.deploy.backends.graphs import Array, Graph, GraphBackend
-from bevdepth_plus.deploy.backends.packages import require_package
+from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.errors import DataError
 
 PRECISIONS = ("f32", "bf16")

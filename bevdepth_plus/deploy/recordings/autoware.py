@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.deploy.recordings.autoware_messages import (
     AVAILABLE,
     BOUNDING_BOX,
@@ -21,12 +22,12 @@ from bevdepth_plus.deploy.recordings.autoware_messages import (
     SIGN_UNKNOWN,
 )
 from bevdepth_plus.deploy.recordings.frames import RecordedFrame
-from bevdepth_plus.deploy.recordings.recorder import FileRecorder, package
+from bevdepth_plus.deploy.recordings.recorder import FileRecorder
 from bevdepth_plus.deploy.results import Box, Boxes
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.position_errors import CovarianceTable
 
-INSTALL = "pip install 'bevdepth_plus[mcap]'"
+EXTRA = "mcap"
 # Cones and barriers are HAZARD as in Autoware's StreamPETR node; its BEVDet node says UNKNOWN.
 LABEL_OF_CLASS = {
     "car": "CAR",
@@ -156,7 +157,7 @@ class AutowareRecorder(FileRecorder):
 
     def _begin(self, file: IO[bytes]) -> None:
         self._converter.require_labels(self.classes)
-        self._writer = package("mcap_ros2.writer", INSTALL).Writer(file)
+        self._writer = require_package("mcap_ros2.writer", EXTRA).Writer(file)
         self._schema = self._writer.register_msgdef(DETECTED_OBJECTS, DEFINITION)
 
     def _write(self, frame: RecordedFrame) -> None:

@@ -21,14 +21,15 @@ from typing import IO, Any
 
 import numpy as np
 
+from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.deploy.recordings.frames import RecordedFrame, status_lines
 from bevdepth_plus.deploy.recordings.outlines import class_colours, outlines_in_image
-from bevdepth_plus.deploy.recordings.recorder import FileRecorder, package
+from bevdepth_plus.deploy.recordings.recorder import FileRecorder
 from bevdepth_plus.deploy.results import Box
 from bevdepth_plus.rigs.poses import quaternion_of
 from bevdepth_plus.rigs.rig import RigCamera
 
-INSTALL = "pip install 'bevdepth_plus[foxglove]'"
+EXTRA = "foxglove"
 _MODELS = {
     "plumb_bob": "plumb_bob",
     "rational": "rational_polynomial",
@@ -54,9 +55,9 @@ class FoxgloveRecorder(FileRecorder):
         self._ego, self._world = ego_frame, world_frame
 
     def _begin(self, file: IO[bytes]) -> None:
-        self._foxglove = package("foxglove", INSTALL, least="Context")
-        self._messages = package("foxglove.messages", INSTALL)
-        self._channel_types = package("foxglove.channels", INSTALL)
+        self._foxglove = require_package("foxglove", EXTRA, least="Context")
+        self._messages = require_package("foxglove.messages", EXTRA)
+        self._channel_types = require_package("foxglove.channels", EXTRA)
         self._file = _Checked(file)
         self._context = self._foxglove.Context()  # its own: other recordings get nothing of this
         self._channels: dict[str, Any] = {}

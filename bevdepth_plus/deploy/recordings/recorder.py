@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -157,23 +156,3 @@ class FileRecorder(ABC):
 
 class _DiscardedError(Exception):
     """Ends a recording without its file."""
-
-
-def package(module: str, install: str, least: str = "") -> Any:
-    """A module that not every installation has.
-
-    Args:
-        module: its name.
-        install: what installs it.
-        least: an attribute that it has from the oldest supported version on.
-
-    Raises:
-        DataError: it cannot be imported, or is too old.
-    """
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise DataError(f"this recording needs {module} ({error}): {install}") from None
-    if least and not hasattr(found, least):
-        raise DataError(f"the installed {module} is too old, it has no {least}: {install}")
-    return found

@@ -21,13 +21,14 @@ from typing import IO, Any
 
 import numpy as np
 
+from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.deploy.recordings.frames import RecordedFrame, status_lines
 from bevdepth_plus.deploy.recordings.outlines import class_colours, outlines_in_image
 from bevdepth_plus.deploy.recordings.pictures import Picture
-from bevdepth_plus.deploy.recordings.recorder import FileRecorder, package
+from bevdepth_plus.deploy.recordings.recorder import FileRecorder
 from bevdepth_plus.rigs.rig import RigCamera
 
-INSTALL = "pip install 'bevdepth_plus[rerun]'"
+EXTRA = "rerun"
 EGO = "world/ego"
 
 
@@ -45,7 +46,7 @@ class RerunRecorder(FileRecorder):
         self._application = application
 
     def _begin(self, file: IO[bytes]) -> None:
-        self._rerun = package("rerun", INSTALL, least="EncodedImage")
+        self._rerun = require_package("rerun", EXTRA, least="EncodedImage")
         self._stream = self._rerun.RecordingStream(self._application)
         self._stream.save(file.name)  # it opens the file itself; ours stays empty
         self._log("world", self._rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)

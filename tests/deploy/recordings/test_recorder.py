@@ -182,7 +182,7 @@ def test_a_missing_package_is_named_with_what_installs_it(tmp_path, rig, monkeyp
     def import_module(name):
         raise ImportError(f"No module named '{name}'")
 
-    monkeypatch.setattr(recorder_module.importlib, "import_module", import_module)
+    monkeypatch.setattr("bevdepth_plus.deploy.packages.import_module", import_module)
     for recorder, extra in ((FoxgloveRecorder(), "foxglove"), (AutowareRecorder(), "mcap")):
         with pytest.raises(DataError, match=rf"pip install 'bevdepth_plus\[{extra}\]'"):
             recorder.open(tmp_path / "a.mcap", rig, ("car",))
