@@ -31,7 +31,8 @@ class NetworkImage:
 class NetworkImages:
     """Decodes, undistorts, resizes and crops; the same numbers as the test pipeline.
 
-    What belongs to a camera (maps, masks) is made at its first image and kept.
+    What belongs to a camera (maps, masks) is made at its first image and kept until another camera
+    of its name comes.
 
     Args:
         model: whose images they become.
@@ -41,7 +42,7 @@ class NetworkImages:
 
     def __init__(self, model: ModelDescription, fast: bool = False) -> None:
         self.model, self.fast = model, fast
-        self._of: dict[int, tuple[RigCamera, CameraImages]] = {}
+        self._of: dict[str, tuple[RigCamera, CameraImages]] = {}  # the newest camera of a name
 
     def __call__(self, source: Source, camera: RigCamera) -> NetworkImage:
         """The network's image of one camera.
@@ -69,9 +70,8 @@ class NetworkImages:
         return NetworkImage(pixels, described.intrinsics, matrix)
 
     def _images(self, camera: RigCamera) -> CameraImages:
-        kept = self._of.get(id(camera))
-        if kept is None or kept[0] is not camera:  # an id may be given again
-            colour = tuple(self.model.mean)
-            kept = camera, CameraImages(camera, (colour[0], colour[1], colour[2]))
-            self._of[id(camera)] = kept
+        kept = self._of.get(camera.name)
+        if kept is None or kept[0] is not camera:
+            red, green, blue = self.model.mean
+            kept = self._of[camera.name] = camera, CameraImages(camera, (red, green, blue))
         return kept[1]

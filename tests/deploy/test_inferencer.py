@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +17,7 @@ from mmengine.registry import init_default_scope
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.deploy.inferencer import Inferencer
+from bevdepth_plus.deploy.network_images import NetworkImages
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.rigs.rig import Rig, RigCamera
@@ -98,6 +102,20 @@ def test_images_of_another_size_are_the_same_view(inferencer, sample):
         assert image.pixels.shape == (3, *inferencer.description.image_size)
     np.testing.assert_allclose(a.image_aug @ a.intrinsics, b.image_aug @ b.intrinsics, rtol=1e-9)
     assert np.abs(a.pixels.astype(int) - b.pixels).mean() < 4
+
+
+def test_a_rig_that_changes_all_the_time_leaves_nothing_behind(inferencer, sample):
+    _, images, rig = sample
+    image = cv2.cvtColor(cv2.imread(images[rig.names[0]]), cv2.COLOR_BGR2RGB)
+    views = NetworkImages(inferencer.description)
+    gone = []
+    for _ in range(3):
+        camera = replace(rig[rig.names[0]])
+        views(image, camera)
+        gone.append(weakref.ref(camera))
+    del camera
+    gc.collect()
+    assert [reference() is None for reference in gone] == [True, True, False]
 
 
 def test_low_precision_stays_near_in_depth_and_scores(checkpoint, inferencer, sample):
