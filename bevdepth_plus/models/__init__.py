@@ -9,7 +9,9 @@ from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.models.depth.depth_net import DepthNet
 from bevdepth_plus.models.depth.estimator import DepthEstimator
 from bevdepth_plus.models.depth.focal_branch import FocalBranch
+from bevdepth_plus.models.depth.map_losses import DepthMapLoss, TeacherDepth
 from bevdepth_plus.models.depth.metric_prior import MetricDepthPrior
+from bevdepth_plus.models.depth.over_time import MatchedDepthOverTime, PhotometricOverTime
 from bevdepth_plus.models.depth.prior import DepthPrior
 from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.heads.center_head import BEVCenterHead
@@ -26,6 +28,7 @@ __all__ = [
     "BEVSegmentationHead",
     "ConcatFusion",
     "DepthEstimator",
+    "DepthMapLoss",
     "DepthNet",
     "DepthPrior",
     "DepthRefinement",
@@ -33,8 +36,11 @@ __all__ = [
     "Frustum",
     "ImageEncoder",
     "LiftSplat",
+    "MatchedDepthOverTime",
     "MetricDepthPrior",
     "MotionCenterHead",
     "MultiViewPreprocessor",
+    "PhotometricOverTime",
+    "TeacherDepth",
     "TemporalEncoder",
 ]

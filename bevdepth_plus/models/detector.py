@@ -86,13 +86,23 @@ class BEVDepth(Base3DDetector):
         rig: CameraRig,
     ) -> tuple[Tensor, list[Perception]]:
         """The encoded BEV map ``[B, C, Y, X]``, and each moment's perception, key first."""
-        key, *past = self._views(images, rig)
-        moments = [self.depth(key)]
+        moments = self.depth_over_time(images, rig)
         bevs = [self.splat(moments[0])]  # [B, C, Y, X]
         with self.temporal.in_the_past():
-            moments += [self.depth(view) for view in past]
             bevs += [self.splat(moment) for moment in moments[1:]]
         return self.temporal(bevs), moments
+
+    def depth_over_time(
+        self,
+        images: Tensor,  # [B, S, N, 3, H, W]
+        rig: CameraRig,
+    ) -> list[Perception]:
+        """Depth and context of the moments that the model uses, key frame first."""
+        key, *past = self._views(images, rig)
+        moments = [self.depth(key)]
+        with self.temporal.in_the_past():
+            moments += [self.depth(view) for view in past]
+        return moments
 
     def perceive(
         self,

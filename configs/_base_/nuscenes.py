@@ -18,6 +18,7 @@ order = [
     "load_flow",
     "load_points",
     "depth_labels",
+    "load_teacher",
     "augment_bev",
     "load_map",
     "drop_cameras",  # before drop_boxes: boxes of a lost camera are uncovered

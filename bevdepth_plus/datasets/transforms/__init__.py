@@ -2,7 +2,7 @@
 
 from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
 from bevdepth_plus.datasets.transforms.camera_coverage import DropUncoveredBoxes
-from bevdepth_plus.datasets.transforms.dense_depth import LoadDenseDepth
+from bevdepth_plus.datasets.transforms.dense_depth import LoadDenseDepth, LoadTeacherDepth
 from bevdepth_plus.datasets.transforms.drop_cameras import DropCameras
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
@@ -22,5 +22,6 @@ __all__ = [
     "LoadMapLayers",
     "LoadMultiViewImages",
     "LoadOpticalFlow",
+    "LoadTeacherDepth",
     "PackBEVInputs",
 ]

@@ -67,13 +67,15 @@ class LoadDenseDepth(BaseTransform):
         unit: Metres a step.
     """
 
+    result = "depth_maps"
+
     def __init__(self, folder: str = "depth", unit: float = 0.01) -> None:
         self.folder = folder
         self.unit = unit
 
     def transform(self, results: dict) -> dict:
         cameras = range(len(results["cam_names"]))
-        return {**results, "depth_maps": np.stack([self._map(results, n) for n in cameras])}
+        return {**results, self.result: np.stack([self._map(results, n) for n in cameras])}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(folder={self.folder!r}, unit={self.unit})"
@@ -95,3 +97,18 @@ class LoadDenseDepth(BaseTransform):
         folder, name = osp.split(image)
         samples, camera = osp.split(folder)
         return osp.join(osp.dirname(samples), self.folder, camera, osp.splitext(name)[0] + ".png")
+
+
+@TRANSFORMS.register_module()
+class LoadTeacherDepth(LoadDenseDepth):
+    """Loads depth that another network predicted, as ``teacher_depth`` [N, H, W]; for TeacherDepth.
+
+    The pictures lie and look as those of ``LoadDenseDepth``. Only the order of their values needs
+    to be right: larger is farther (turn disparity round), 0 is unknown. It stands beside the labels
+    of the LiDAR, not in their place.
+    """
+
+    result = "teacher_depth"
+
+    def __init__(self, folder: str = "teacher_depth", unit: float = 0.01) -> None:
+        super().__init__(folder, unit)

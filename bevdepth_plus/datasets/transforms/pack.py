@@ -40,8 +40,9 @@ class PackBEVInputs(BaseTransform):
     """Packs what the model and the evaluation need.
 
     ``inputs``: ``img`` uint8 [S * N, 3, H, W], frame-major, BGR; ``depth`` float32 [N, H, W] if
-    there are depth maps, 0 for cameras that are out; ``correspondence`` float32 [S - 1, N, 2, h, w]
-    and ``correspondence_valid`` bool [S - 1, N, h, w] if there is optical flow (see
+    there are depth maps, 0 for cameras that are out; ``teacher_depth`` of that shape if a teacher's
+    was loaded; ``correspondence`` float32 [S - 1, N, 2, h, w] and ``correspondence_valid`` bool
+    [S - 1, N, h, w] if there is optical flow (see
     ``LoadOpticalFlow``), False for cameras that are out. ``data_samples``: a ``Det3DDataSample``
     with ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``), ``gt_map``
     uint8 [L, Y, X] if there are map layers, and the meta keys; its ``img_path`` names the key
@@ -63,9 +64,10 @@ class PackBEVInputs(BaseTransform):
             )
         images = np.ascontiguousarray(np.stack(results["img"]).transpose(0, 3, 1, 2))
         inputs = {"img": torch.from_numpy(images)}
-        if "depth_maps" in results:
-            works = results["camera_mask"][0, :, None, None]
-            inputs["depth"] = torch.from_numpy(results["depth_maps"] * works)
+        works = results["camera_mask"][0, :, None, None]
+        for name, loaded in (("depth", "depth_maps"), ("teacher_depth", "teacher_depth")):
+            if loaded in results:
+                inputs[name] = torch.from_numpy(results[loaded] * works)
         if "correspondence" in results:
             inputs["correspondence"] = torch.from_numpy(results["correspondence"])
             inputs["correspondence_valid"] = torch.from_numpy(_kept(results))

@@ -22,6 +22,7 @@ from bevdepth_plus.geometry.pinhole import cell_centres
 from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.models.depth.canonical_bins import CanonicalBins
 from bevdepth_plus.models.depth.depth_net import camera_parameters
+from bevdepth_plus.models.depth.map_losses import DepthMapLosses
 from bevdepth_plus.models.depth.prior import DepthPrior, View
 
 _PIXELS_PER_METRE = 32.0  # scales the ground cue to about one
@@ -74,6 +75,8 @@ class DepthEstimator(BaseModule):
         key_cameras_for_past: past frames go through DepthNet with *all* of the key frame's camera
             parameters, as in the public code; only for converted checkpoints. Otherwise with the
             key frame's poses and their own intrinsics and augmentation.
+        map_losses: name -> config of a :class:`DepthMapLoss`: what teaches depth maps beside the
+            labels, such as the past.
 
     Raises:
         ValueError: options contradict each other.
@@ -94,6 +97,7 @@ class DepthEstimator(BaseModule):
         focal_branch: dict | None = None,
         estimate_focal: bool = False,
         key_cameras_for_past: bool = False,
+        map_losses: Mapping[str, dict] | None = None,
     ) -> None:
         super().__init__()
         if estimate_focal and focal_branch is None:
@@ -123,6 +127,8 @@ class DepthEstimator(BaseModule):
             else None
         )
         self.bin_loss = MODELS.build(loss) if loss else None
+        maps = ["bin", "fused", *self.priors]
+        self.map_losses = DepthMapLosses(map_losses, stride, maps) if map_losses else None
 
     def forward(self, view: View) -> Perception:
         """Depth and context of one moment."""
@@ -149,7 +155,7 @@ class DepthEstimator(BaseModule):
     def loss(
         self, moments: Sequence[Perception], inputs: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Losses of the key frame's depth.
+        """Losses of the depth.
 
         Args:
             moments: S perceptions, key frame first.
@@ -170,6 +176,9 @@ class DepthEstimator(BaseModule):
             losses |= {f"loss_{name}_{part}": value for part, value in parts.items()}
         if self.focal_branch is not None and key.focal is not None:
             losses["loss_focal"] = self.focal_branch.loss(key.focal, key.cameras)
+        if self.map_losses is not None:
+            maps = [self.maps(moment) for moment in moments]
+            losses |= self.map_losses(maps, [moment.cameras for moment in moments], inputs)
         return losses
 
     def add_predictions(

@@ -14,6 +14,8 @@ from bevdepth_plus.datasets.transforms import (
     LoadDenseDepth,
     LoadLidarPoints,
     LoadMultiViewImages,
+    LoadTeacherDepth,
+    PackBEVInputs,
 )
 from bevdepth_plus.datasets.transforms.dense_depth import read_depth, warp_nearest
 from bevdepth_plus.errors import DataError
@@ -52,6 +54,19 @@ def test_dense_depth_covers_most_of_the_road(sample):
     augmented = ImageAugmentation((96, 256), training=False)(sample)
     dense = LoadDenseDepth()(augmented)["depth_maps"]
     assert (dense[:, 72:] > 0).mean() > 0.99
+
+
+def test_a_teachers_depth_stands_beside_the_labels(sample):
+    augmented = ImageAugmentation((96, 256), training=False)(sample)
+    taught = LidarDepthMaps()(LoadLidarPoints()(LoadTeacherDepth(folder="depth")(augmented)))
+    taught.update(bev_aug=np.eye(4), camera_mask=sample["camera_mask"].copy())
+    taught["camera_mask"][0, 2] = False  # this camera drops out
+    inputs = PackBEVInputs()(taught)["inputs"]
+    dense = LoadDenseDepth()(augmented)["depth_maps"]
+    teacher, depth = inputs["teacher_depth"].numpy(), inputs["depth"].numpy()
+    assert not np.array_equal(teacher, depth)
+    assert not teacher[2].any() and not depth[2].any()
+    np.testing.assert_array_equal(np.delete(teacher, 2, 0), np.delete(dense, 2, 0))
 
 
 def test_each_pixel_takes_the_raw_value_at_its_centre():
