@@ -125,7 +125,9 @@ class NuScenesBEVDataset(BaseDataset):
             without a sweep), ``num_pts_feats``, ``img_path`` (S * N, frame-major; None for a camera
             that the sample lacks); float64 arrays ``ego2global, lidar2ego`` [4, 4],
             ``intrinsics`` [S, N, 3, 3], ``ego_T_cam`` [S, N, 4, 4], ``image_aug`` [S, N, 3, 3]
-            and ``bev_aug`` [4, 4] (identities), ``time_offset`` [S] (s, zero or negative);
+            and ``bev_aug`` [4, 4] (identities), ``time_offset`` [S] (s, zero or negative),
+            ``key_T_lidar`` [S, 4, 4] (each frame's LiDAR -> key ego); ``frame_lidar_path`` (S; None
+            where a frame has no sweep, does not exist, or lies at a ``frame_interval``);
             ``frame_mask`` [S] bool, False where the frame does not exist; ``camera_mask`` [S, N]
             bool, False where a sample lacks the camera (see also ``DropCameras``); ``num_frames``
             S; ``box_type_3d``; ``map_layer_paths``, layer -> mask file; ``ann_info``:

@@ -71,7 +71,9 @@ def link_shots(
         interval: Seconds from one frame to the next.
 
     Returns:
-        A new record with the keys of ``link_frames``; ``time_offset`` is the cameras' mean.
+        A new record with the keys of ``link_frames``; ``time_offset`` is the cameras' mean. A past
+        frame has no sweep of its own time: its ``frame_lidar_path`` is None and its
+        ``key_T_lidar`` the key frame's.
 
     Raises:
         DataError: A past sample is of another scene or time, see ``previous_record``.
@@ -87,6 +89,8 @@ def link_shots(
         "img_path": [path for moment in moments for path in moment.paths],
         "intrinsics": np.stack([moment.intrinsics for moment in moments]),
         "ego_T_cam": np.stack([moment.ego_T_cam for moment in moments]),
+        "frame_lidar_path": [record["lidar_path"], *[None] * (num_frames - 1)],
+        "key_T_lidar": np.tile(record["lidar2ego"], (num_frames, 1, 1)),
         "camera_mask": np.stack([moment.present for moment in moments]),
         "frame_mask": np.array([moment.exists for moment in moments]),
         "time_offset": np.array([moment.offset for moment in moments]),

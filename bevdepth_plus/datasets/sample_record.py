@@ -117,6 +117,8 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
     Returns:
         A new record: ``img_path`` has S * N entries, frame-major; ``intrinsics`` is [S, N, 3, 3];
         ``ego_T_cam`` [S, N, 4, 4] maps each frame's cameras into the *key* ego frame;
+        ``frame_lidar_path`` has S sweeps, None where a frame has none or does not exist;
+        ``key_T_lidar`` [S, 4, 4] maps each frame's LiDAR into the key ego frame;
         ``camera_mask`` [S, N] and ``frame_mask`` [S] bool; ``time_offset`` [S], seconds relative to
         the key frame (zero or negative). ``global_T_cam``, ``cameras_present`` and ``prev`` are
         gone.
@@ -133,6 +135,17 @@ def link_frames(record: Record, by_token: Mapping[str, Record], num_frames: int)
     linked["ego_T_cam"] = np.stack(
         [
             record["ego_T_cam"] if frame is record else ego_T_global @ frame["global_T_cam"]
+            for frame, _ in frames
+        ]
+    )
+    linked["frame_lidar_path"] = [
+        frame["lidar_path"] if exists else None for frame, exists in frames
+    ]
+    linked["key_T_lidar"] = np.stack(
+        [
+            record["lidar2ego"]
+            if frame is record
+            else ego_T_global @ frame["ego2global"] @ frame["lidar2ego"]
             for frame, _ in frames
         ]
     )

@@ -68,7 +68,9 @@ def test_a_sample_has_what_the_model_is_promised(write_infos, infos, tmp_path):
         "frame_mask": (2,),
         "camera_mask": (2, 2),
         "time_offset": (2,),
+        "key_T_lidar": (2, 4, 4),
     }
+    assert info["frame_lidar_path"] == [str(tmp_path / f"{token}.bin") for token in "ba"]
     assert info["ego_T_cam"].dtype == np.float64
     assert info["num_frames"] == 2
     assert info["box_type_3d"] is LiDARInstance3DBoxes

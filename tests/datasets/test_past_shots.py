@@ -89,6 +89,16 @@ def test_at_the_key_frames_interval_it_is_the_chain_of_key_frames(infos):
     assert by_shots["img_path"] == by_chain["img_path"]
 
 
+def test_frames_at_any_interval_have_no_sweep_of_their_own(infos):
+    infos = drive(infos)
+    for info in infos:
+        info["lidar_points"]["lidar_path"] = f"{info['token']}.bin"
+    record = link(infos, "c", 3, 0.2)
+    assert record["frame_lidar_path"] == [record["lidar_path"], None, None]
+    assert record["lidar_path"] is not None
+    np.testing.assert_array_equal(record["key_T_lidar"], [record["lidar2ego"]] * 3)
+
+
 def test_before_the_first_shot_there_is_no_frame(infos):
     record = link(drive(infos), "a", 4, 0.3)
     assert record["frame_mask"].tolist() == [True, True, False, False]  # four shots reach 0.4 s

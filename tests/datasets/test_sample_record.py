@@ -81,6 +81,26 @@ def test_a_missing_past_is_the_key_frame_again_without_motion(infos):
     assert record["time_offset"][2] == 0
 
 
+def test_a_static_point_in_each_sweep_is_one_point_of_the_key_ego_frame(infos):
+    record = link(infos, "c", 3)
+    assert record["frame_lidar_path"] == [f"lidar/{token}.bin" for token in "cba"]
+    point_global = np.array([520.0, 901.0, 1.0, 1.0])
+    in_key_ego = np.linalg.inv(infos[2]["ego2global"]) @ point_global
+    for frame, info in enumerate(reversed(infos)):
+        global_T_lidar = np.array(info["ego2global"]) @ info["lidar_points"]["lidar2ego"]
+        in_sweep = np.linalg.inv(global_T_lidar) @ point_global
+        np.testing.assert_allclose(record["key_T_lidar"][frame] @ in_sweep, in_key_ego, atol=1e-9)
+    np.testing.assert_array_equal(record["key_T_lidar"][0], record["lidar2ego"])
+    assert np.abs(record["key_T_lidar"][1] - record["lidar2ego"]).max() > 2.9  # the way driven
+
+
+def test_a_frame_without_a_sweep_and_one_that_does_not_exist_have_no_sweep(infos):
+    infos[0]["lidar_points"]["lidar_path"] = None
+    record = link(infos, "b", 3)
+    assert record["frame_lidar_path"] == ["lidar/b.bin", None, None]
+    np.testing.assert_array_equal(record["key_T_lidar"][2], record["key_T_lidar"][0])
+
+
 def test_cameras_come_in_the_order_asked_for(infos):
     record = parse(infos[0], ["CAM_BACK"])
     np.testing.assert_array_equal(record["ego_T_cam"][0], parse(infos[0])["ego_T_cam"][1])
