@@ -19,6 +19,7 @@ order = [
     "load_points",
     "depth_labels",
     "load_teacher",
+    "past_depth",
     "augment_bev",
     "load_map",
     "drop_cameras",  # before drop_boxes: boxes of a lost camera are uncovered

@@ -10,6 +10,7 @@ from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
 from bevdepth_plus.datasets.transforms.map_layers import LoadMapLayers
 from bevdepth_plus.datasets.transforms.optical_flow import LoadOpticalFlow
 from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
+from bevdepth_plus.datasets.transforms.past_lidar_depth import PastLidarDepthMaps
 
 __all__ = [
     "BEVAugmentation",
@@ -24,4 +25,5 @@ __all__ = [
     "LoadOpticalFlow",
     "LoadTeacherDepth",
     "PackBEVInputs",
+    "PastLidarDepthMaps",
 ]

@@ -1,4 +1,4 @@
-"""LiDAR as the teacher of depth: load a sweep, project it into the key frame's cameras."""
+"""LiDAR as the teacher of depth: load a sweep, project it into a frame's cameras."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
-from torch import Tensor
 
 from bevdepth_plus.datasets.sweeps import read_points
 from bevdepth_plus.errors import DataError
@@ -25,26 +24,42 @@ class LoadLidarPoints(BaseTransform):
             (``lidar_points.num_pts_feats``), or five as in nuScenes.
         drop_not_finite: Leave out points without finite coordinates, with which some drivers fill
             up a sweep, instead of refusing the file.
+        missing_ok: A sample without a sweep gets no points instead of an error: it then has no
+            depth labels and teaches no depth. For data with LiDAR in some scenes only.
+
+    Raises:
+        DataError: A sample has no sweep, or ``read_points`` refuses its file.
     """
 
-    def __init__(self, num_features: int | None = None, drop_not_finite: bool = False) -> None:
+    def __init__(
+        self,
+        num_features: int | None = None,
+        drop_not_finite: bool = False,
+        missing_ok: bool = False,
+    ) -> None:
         self.num_features = num_features
         self.drop_not_finite = drop_not_finite
+        self.missing_ok = missing_ok
 
     def transform(self, results: dict) -> dict:
         path = results["lidar_path"]
-        if path is None:
+        num_features = self.num_features or results["num_pts_feats"]
+        if path is not None:
+            points = read_points(path, num_features, self.drop_not_finite)
+        elif self.missing_ok:
+            points = np.zeros((0, num_features), dtype=np.float32)
+        else:
             raise DataError(
                 f"sample {results['token']} has no LiDAR sweep; leave LoadLidarPoints and "
-                "LidarDepthMaps out of the pipeline and the depth loss out of the model"
+                "LidarDepthMaps out of the pipeline and the depth loss out of the model, or, where "
+                "other samples have one, set LoadLidarPoints(missing_ok=True)"
             )
-        num_features = self.num_features or results["num_pts_feats"]
-        return {**results, "points": read_points(path, num_features, self.drop_not_finite)}
+        return {**results, "points": points}
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(num_features={self.num_features}, "
-            f"drop_not_finite={self.drop_not_finite})"
+            f"drop_not_finite={self.drop_not_finite}, missing_ok={self.missing_ok})"
         )
 
 
@@ -64,27 +79,45 @@ class LidarDepthMaps(BaseTransform):
         self.min_depth = min_depth
 
     def transform(self, results: dict) -> dict:
-        points = torch.from_numpy(results["points"][:, :3].astype(np.float64))
-        in_ego = transform_points(torch.from_numpy(results["lidar2ego"]), points)
-        raw_pixels, depth = project_from_ego(
-            in_ego[None],
-            torch.from_numpy(results["ego_T_cam"][0]),
-            torch.from_numpy(results["intrinsics"][0]),
-        )  # [N, P, 2] and [N, P]
-        maps = [
-            self._depth_map(raw_pixels[camera], depth[camera], results, camera)
-            for camera in range(len(results["cam_names"]))
-        ]
-        return {**results, "depth_maps": np.stack(maps)}
+        maps = project_sweep(results["points"], results["lidar2ego"], results, 0, self.min_depth)
+        return {**results, "depth_maps": maps}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(min_depth={self.min_depth})"
 
-    def _depth_map(
-        self, raw_pixels: Tensor, depth: Tensor, results: dict, camera: int
-    ) -> np.ndarray:
-        shown = (depth >= self.min_depth) & in_image(raw_pixels, results["raw_shape"][camera])
-        image_aug = torch.from_numpy(results["image_aug"][0, camera])
-        pixels = transform_pixels(image_aug, raw_pixels[shown])
-        size = results["img"][camera].shape[:2]
-        return nearest_depth_map(pixels, depth[shown], size).numpy()
+
+def project_sweep(
+    points: np.ndarray,  # [P, 3 or more], x, y, z first, LiDAR frame, metres
+    key_T_lidar: np.ndarray,  # [4, 4], this LiDAR -> key frame's ego
+    results: dict,
+    frame: int,
+    min_depth: float,
+) -> np.ndarray:
+    """The nearest point's depth in each pixel of a frame's augmented images, 0 = none.
+
+    Args:
+        results: Of a sample, behind the image augmentation.
+        frame: 0 is the key frame.
+        min_depth: Points nearer than this (metres) are left out.
+
+    Returns:
+        float32 ``[N, H, W]``, metres along the optical axis.
+    """
+    in_lidar = torch.from_numpy(points[:, :3].astype(np.float64))
+    in_ego = transform_points(torch.from_numpy(key_T_lidar), in_lidar)
+    raw_pixels, depth = project_from_ego(
+        in_ego[None],
+        torch.from_numpy(results["ego_T_cam"][frame]),
+        torch.from_numpy(results["intrinsics"][frame]),
+    )  # [N, P, 2] and [N, P]
+    maps = []
+    for camera in range(len(results["cam_names"])):
+        image = frame * len(results["cam_names"]) + camera
+        shown = (depth[camera] >= min_depth) & in_image(
+            raw_pixels[camera], results["raw_shape"][image]
+        )
+        image_aug = torch.from_numpy(results["image_aug"][frame, camera])
+        pixels = transform_pixels(image_aug, raw_pixels[camera, shown])
+        size = results["img"][image].shape[:2]
+        maps.append(nearest_depth_map(pixels, depth[camera, shown], size).numpy())
+    return np.stack(maps)

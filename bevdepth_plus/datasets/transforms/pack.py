@@ -23,6 +23,7 @@ META_KEYS = (
     "lidar_path",
     "cam_names",
     "img_path",
+    "img_shape",
     "num_frames",
     "intrinsics",
     "ego_T_cam",
@@ -34,19 +35,27 @@ META_KEYS = (
     "box_type_3d",
 )
 
+# Input, what it is loaded as, and the moments that it is of.
+_DEPTHS = (
+    ("depth", "depth_maps", 0),
+    ("teacher_depth", "teacher_depth", 0),
+    ("past_depth", "past_depth_maps", slice(1, None)),
+)
+
 
 @TRANSFORMS.register_module()
 class PackBEVInputs(BaseTransform):
     """Packs what the model and the evaluation need.
 
     ``inputs``: ``img`` uint8 [S * N, 3, H, W], frame-major, BGR; ``depth`` float32 [N, H, W] if
-    there are depth maps, 0 for cameras that are out; ``teacher_depth`` of that shape if a teacher's
-    was loaded; ``correspondence`` float32 [S - 1, N, 2, h, w] and ``correspondence_valid`` bool
+    there are depth maps, and ``past_depth`` float32 [S - 1, N, H, W] if there are those of past
+    frames, both 0 for cameras that are out; ``teacher_depth`` as ``depth`` if a teacher's was
+    loaded; ``correspondence`` float32 [S - 1, N, 2, h, w] and ``correspondence_valid`` bool
     [S - 1, N, h, w] if there is optical flow (see
     ``LoadOpticalFlow``), False for cameras that are out. ``data_samples``: a ``Det3DDataSample``
     with ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``), ``gt_map``
     uint8 [L, Y, X] if there are map layers, and the meta keys; its ``img_path`` names the key
-    frame's N images.
+    frame's N images, its ``img_shape`` is the height and width of the packed images.
 
     Args:
         meta_keys: What goes into the sample's metainfo.
@@ -64,10 +73,10 @@ class PackBEVInputs(BaseTransform):
             )
         images = np.ascontiguousarray(np.stack(results["img"]).transpose(0, 3, 1, 2))
         inputs = {"img": torch.from_numpy(images)}
-        works = results["camera_mask"][0, :, None, None]
-        for name, loaded in (("depth", "depth_maps"), ("teacher_depth", "teacher_depth")):
+        works = results["camera_mask"][..., None, None]  # [S, N, 1, 1]
+        for name, loaded, moments in _DEPTHS:
             if loaded in results:
-                inputs[name] = torch.from_numpy(results[loaded] * works)
+                inputs[name] = torch.from_numpy(results[loaded] * works[moments])
         if "correspondence" in results:
             inputs["correspondence"] = torch.from_numpy(results["correspondence"])
             inputs["correspondence_valid"] = torch.from_numpy(_kept(results))
@@ -77,6 +86,7 @@ class PackBEVInputs(BaseTransform):
         return f"{type(self).__name__}(meta_keys={self.meta_keys})"
 
     def _data_sample(self, results: dict) -> Det3DDataSample:
+        results = {**results, "img_shape": results["img"][0].shape[:2]}
         meta = {key: results[key] for key in self.meta_keys}
         if "img_path" in meta:
             meta["img_path"] = meta["img_path"][: len(results["cam_names"])]

@@ -9,6 +9,9 @@ from bevdepth_plus.datasets.transforms.bev_augmentation import BEVAugmentation
 from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentation
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.geometry.z_buffer import nearest_depth
+from bevdepth_plus.losses.bin_depth import BinDepthLoss
 
 FORWARD_CAMERA = np.array([[0.0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
 
@@ -96,5 +99,35 @@ def test_a_width_in_the_config_goes_before_that_of_the_file(tmp_path):
 
 
 def test_a_sample_without_lidar_is_named_with_what_to_leave_out():
-    with pytest.raises(DataError, match="sample x has no LiDAR sweep; leave LoadLidarPoints"):
+    remedy = r"sample x has no LiDAR sweep; leave LoadLidarPoints .*\(missing_ok=True\)"
+    with pytest.raises(DataError, match=remedy):
         LoadLidarPoints()({"lidar_path": None, "num_pts_feats": 5, "token": "x"})
+
+
+def test_a_missing_sweep_may_be_none_and_teaches_nothing():
+    probabilities = torch.full((2, 1, 4, 20, 30), 0.25, requires_grad=True)
+    no_sweep = {**results_of([]), "lidar_path": None, "num_pts_feats": 4, "token": "x"}
+    no_sweep = LoadLidarPoints(missing_ok=True)(no_sweep)
+    assert no_sweep["points"].shape == (0, 4) and no_sweep["points"].dtype == np.float32
+    labels = [
+        torch.from_numpy(LidarDepthMaps()(results)["depth_maps"])
+        for results in (no_sweep, results_of([[6.0, 0, 1.5]]))
+    ]
+    target = nearest_depth(torch.stack(labels), 2)
+    loss_of = BinDepthLoss()
+    bins = DepthBins(2.0, 10.0, 2.0)
+
+    alone = loss_of(probabilities[:1], target[:1], bins)
+    alone.backward()
+    assert alone == 0 and torch.equal(probabilities.grad, torch.zeros_like(probabilities))
+    # In a batch with a sample that has a sweep, it changes nothing of that sample's loss.
+    mixed = loss_of(probabilities, target, bins)
+    torch.testing.assert_close(mixed, loss_of(probabilities[1:], target[1:], bins))
+    mixed.backward()
+    assert probabilities.grad[0].abs().sum() == 0 < probabilities.grad[1].abs().sum()
+
+
+def test_a_sweep_that_is_named_must_exist_although_missing_ones_are_allowed(tmp_path):
+    named = {"lidar_path": str(tmp_path / "lost.bin"), "num_pts_feats": 5, "token": "x"}
+    with pytest.raises(DataError, match="lost.bin does not exist"):
+        LoadLidarPoints(missing_ok=True)(named)

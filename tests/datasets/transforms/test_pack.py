@@ -55,6 +55,18 @@ def test_a_camera_that_is_out_has_no_depth_labels():
     assert (depth[0] == 1).all() and (depth[1] == 0).all()
 
 
+def test_past_depth_is_packed_without_cameras_that_were_out_then():
+    results = results_of(*[(4, 6)] * 4)
+    assert "past_depth" not in PackBEVInputs(["token"])(results)["inputs"]
+    results["past_depth_maps"] = np.ones((1, 2, 4, 6), np.float32)
+    results["camera_mask"] = np.array([[True, True], [True, False]])
+    packed = PackBEVInputs(["img_shape"])(results)
+    depth = packed["inputs"]["past_depth"]
+    assert depth.dtype == torch.float32 and depth.shape == (1, 2, 4, 6)
+    assert (depth[:, 0] == 1).all() and (depth[:, 1] == 0).all()
+    assert packed["data_samples"].img_shape == (4, 6)
+
+
 def test_images_of_two_sizes_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match="one size .*ImageAugmentation before"):
         PackBEVInputs(["token"])(results_of((4, 6), (5, 6)))
