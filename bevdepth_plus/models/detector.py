@@ -132,15 +132,16 @@ class BEVDepth(Base3DDetector):
     def predict(
         self, batch_inputs_dict: dict, batch_data_samples: list[Det3DDataSample]
     ) -> list[Det3DDataSample]:
-        """The heads' predictions (``pred_instances_3d``) and depth (``pred_depths``), written into
-        the samples: see ``add_predictions`` of the heads and of the :class:`DepthEstimator`.
+        """The heads' predictions (``pred_instances_3d``) and depth (``pred_depths``; over time
+        where the inputs have ``past_depth``), written into the samples: see ``add_predictions`` of
+        the heads and of the :class:`DepthEstimator`.
         """
         images, rig = self._inputs(batch_inputs_dict, batch_data_samples)
         bev, moments = self.forward_bev(images, rig)
         outputs = self.flip_average(self._outputs(bev), self.heads, self._run, images, rig)
         for name, head in self.heads.items():
             head.add_predictions(outputs[name], batch_data_samples)
-        self.depth.add_predictions(moments[0], batch_inputs_dict, batch_data_samples)
+        self.depth.add_predictions(moments, batch_inputs_dict, batch_data_samples)
         return batch_data_samples
 
     def train(self, mode: bool = True) -> BEVDepth:

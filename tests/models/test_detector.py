@@ -92,6 +92,38 @@ def test_predictions_hold_boxes_in_ego_and_metric_depth_within_the_bins(small_mo
     assert 2 <= depth.min() and depth.max() <= 34
 
 
+def with_past_depth(data: dict, frames: int) -> dict:
+    """The batch with labels of the frames before the key frame, 12 m everywhere."""
+    depth = [torch.full((frames - 1, *each.shape), 12.0) for each in data["inputs"]["depth"]]
+    data["inputs"]["past_depth"] = depth
+    return data
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_depth_of_all_moments_that_the_model_uses_is_in_its_samples(
+    small_model, make_batch, frames
+):
+    model = small_model(frames=2).eval()
+    with torch.no_grad():
+        samples = model.test_step(with_past_depth(make_batch(2, cameras=3, frames=frames), frames))
+    for sample in samples:
+        assert list(sample.pred_depths_over_time) == list(sample.pred_depths) == ["bin"]
+        depth, truth = sample.pred_depths_over_time["bin"], sample.gt_depth_over_time
+        assert depth.shape == truth.shape == (2, 3, 4, 6)
+        assert torch.equal(depth[0], sample.pred_depths["bin"])
+        assert torch.equal(truth[0], sample.gt_depth) and (truth[1] == 12).all()
+        assert not torch.equal(depth[1], depth[0])
+
+
+def test_one_moment_alone_has_no_depth_over_time(small_model, make_batch):
+    model = small_model().eval()
+    with torch.no_grad():
+        (sample,) = model.test_step(with_past_depth(make_batch(frames=2), 2))
+        (without,) = small_model(2).eval().test_step(make_batch(frames=2))
+    assert "pred_depths" in sample and "pred_depths_over_time" not in sample
+    assert "pred_depths_over_time" not in without
+
+
 def test_predictions_do_not_depend_on_the_other_samples_of_the_batch(small_model, make_batch):
     model = small_model()
     model.eval()

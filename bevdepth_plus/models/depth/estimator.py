@@ -183,17 +183,19 @@ class DepthEstimator(BaseModule):
 
     def add_predictions(
         self,
-        perception: Perception,
+        moments: Sequence[Perception],
         inputs: Mapping[str, Tensor],
         samples: Sequence[Det3DDataSample],
     ) -> None:
-        """Write the key frame's depth into the samples.
+        """Write the depth of S moments, key frame first, into the samples.
 
         ``pred_depths``: dict of ``[N, H, W]`` in metres on the feature cells, see :meth:`maps`.
         ``depth_confidence``: by prior, the probability that its depth is right within 25 %.
         ``gt_depth``: the nearest label of each cell, where the inputs have labels.
+        ``pred_depths_over_time`` (dict of ``[S, N, H, W]``) and ``gt_depth_over_time`` (the same
+        shape): the maps and labels of all S moments, where the inputs have ``past_depth``, too.
         """
-        maps, confidences = self.maps(perception), self.confidences(perception)
+        maps, confidences = self.maps(moments[0]), self.confidences(moments[0])
         for index, sample in enumerate(samples):
             sample.pred_depths = {name: depth[index] for name, depth in maps.items()}
             sample.depth_confidence = {name: value[index] for name, value in confidences.items()}
@@ -201,6 +203,11 @@ class DepthEstimator(BaseModule):
             labels = nearest_depth(inputs["depth"], self.stride)
             for sample, label in zip(samples, labels, strict=True):
                 sample.gt_depth = label
+            if "past_depth" in inputs and len(moments) > 1:
+                past = nearest_depth(inputs["past_depth"][:, : len(moments) - 1], self.stride)
+                labels = torch.cat([labels[:, None], past], dim=1)  # [B, S, N, H, W]
+                past_maps = [self.maps(perception) for perception in moments[1:]]
+                _add_over_time([maps, *past_maps], labels, samples)
 
     def maps(self, perception: Perception) -> dict[str, Tensor]:
         """Depth on the feature cells, metres, ``[B, N, H, W]`` each: ``bin``, priors, ``fused``."""
@@ -260,3 +267,16 @@ class DepthEstimator(BaseModule):
                 "model.depth.priors"
             )
         return inputs["depth"]
+
+
+def _add_over_time(
+    maps: Sequence[Mapping[str, Tensor]],  # of S moments, [B, N, H, W] each
+    labels: Tensor,  # [B, S, N, H, W]
+    samples: Sequence[Det3DDataSample],
+) -> None:
+    # A prior that needs the past may have no map at the oldest moment.
+    names = [name for name in maps[0] if all(name in each for each in maps)]
+    over_time = {name: torch.stack([each[name] for each in maps], dim=1) for name in names}
+    for index, sample in enumerate(samples):
+        sample.pred_depths_over_time = {name: depth[index] for name, depth in over_time.items()}
+        sample.gt_depth_over_time = labels[index]
