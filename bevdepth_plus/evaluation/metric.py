@@ -25,7 +25,14 @@ from bevdepth_plus.evaluation.nuscenes_format import MAX_BOXES_PER_SAMPLE, resul
 from bevdepth_plus.evaluation.rules import scoring_rules
 from bevdepth_plus.evaluation.segmentation import LayerSums
 from bevdepth_plus.evaluation.submission import write_submission
-from bevdepth_plus.evaluation.tables import depth_table, detection_table, map_table
+from bevdepth_plus.evaluation.tables import (
+    depth_table,
+    detection_table,
+    map_table,
+    temporal_depth_table,
+)
+from bevdepth_plus.evaluation.temporal_depth import TEMPORAL_METRIC_NAMES, TemporalDepthSums
+from bevdepth_plus.evaluation.temporal_samples import temporal_sums
 from bevdepth_plus.files import write_json
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
@@ -112,7 +119,8 @@ class NuScenesBEVMetric(BaseMetric):
 
         Depth is scored where a sample has ``gt_depth`` [N, H, W] (metres, 0 = unknown) and
         ``pred_depths``, a dict of maps of that shape: ``bin``, ``metric``, ``fused``, ...; map
-        layers where it has ``gt_map`` and ``pred_map`` [L, Y, X].
+        layers where it has ``gt_map`` and ``pred_map`` [L, Y, X]; depth over time where it has
+        ``gt_depth_over_time`` and ``pred_depths_over_time``, see ``temporal_sums``.
         """
         for sample in data_samples:
             token = _entry(sample, "token", "a sample")
@@ -122,6 +130,7 @@ class NuScenesBEVMetric(BaseMetric):
                     "token": token,
                     **_best_boxes(found, token),
                     "depth": self._depth_sums(sample),
+                    "depth_over_time": temporal_sums(sample, self.depth_ranges),
                     "map": _layer_sums(sample),
                     "cameras": _working_cameras(sample),
                 }
@@ -150,7 +159,8 @@ class NuScenesBEVMetric(BaseMetric):
             default_range=self._default_range(),
             **self.detection_options,
         )
-        report["depth"] = self._depth_report(results)
+        for part in ("depth", "depth_over_time"):
+            report[part] = self._depth_report([result[part] for result in results])
         report["map"] = _map_report(results)
         cameras = {result["token"]: result["cameras"] for result in results}
         report["notes"] = notes_on(
@@ -243,16 +253,20 @@ class NuScenesBEVMetric(BaseMetric):
             for result, info in zip(results, infos, strict=True)
         }
 
-    def _depth_report(self, results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-        total: dict[str, DepthSums] = {}
-        for result in results:
-            for name, part in result["depth"].items():
-                total.setdefault(name, DepthSums(self.depth_ranges)).merge(part)
+    def _depth_report(
+        self, parts: Sequence[Mapping[str, DepthSums] | Mapping[str, TemporalDepthSums]]
+    ) -> dict[str, Any] | None:
+        total: dict[str, Any] = {}
+        for part in parts:
+            for name, sums in part.items():
+                total.setdefault(name, type(sums)(self.depth_ranges)).merge(sums)
         return {name: sums.compute() for name, sums in total.items()} or None
 
     def _show(self, report: Mapping[str, Any]) -> None:
         parts = [detection_table(report)]
         parts += [depth_table(name, depth) for name, depth in (report["depth"] or {}).items()]
+        over_time = report["depth_over_time"] or {}
+        parts += [temporal_depth_table(name, depth) for name, depth in over_time.items()]
         parts += [map_table(report["map"])] if report["map"] else []
         parts += [f"Note: {note}" for note in report["notes"]]
         print_log("\n" + "\n\n".join(parts), logger="current")
@@ -311,5 +325,8 @@ def _flatten(report: Mapping[str, Any]) -> dict[str, float]:
     flat |= {f"AP/{name}": scores["ap"] for name, scores in report["per_class"].items()}
     for depth, scores in (report["depth"] or {}).items():
         flat |= {f"depth/{depth}/{k}": v for k, v in scores["overall"].items() if k != "count"}
+    for depth, scores in (report["depth_over_time"] or {}).items():
+        overall = scores["overall"]
+        flat |= {f"depth_over_time/{depth}/{name}": overall[name] for name in TEMPORAL_METRIC_NAMES}
     flat |= {f"IoU/{name}": scores["iou"] for name, scores in (report["map"] or {}).items()}
     return {name: value for name, value in flat.items() if value is not None}
