@@ -25,6 +25,7 @@ from experiments.runner.variants import TestSet, Variant, training_config
 
 _SECONDS_BETWEEN_REPORTS = 60.0
 _SHOWN = ("mAP", "NDS", "mAVE", "depth/bin/abs_rel", "depth/metric/abs_rel", "depth/fused/abs_rel")
+_SHOWN += ("depth_over_time/bin/order_agreement",)
 
 
 class Experiment:

@@ -17,6 +17,7 @@ _ERRORS = {
     "attr_err": "mAAE",
 }
 _DEPTH = ("abs_rel", "silog", "rmse", "d1")
+_OVER_TIME = ("order_agreement", "warped_rel", "flicker_rel")
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
@@ -27,6 +28,9 @@ def headline(report: Mapping[str, Any]) -> dict[str, float]:
         flat |= {f"AP/{name}": scores["ap"], f"AVE/{name}": scores["vel_err"]}
     for depth, scores in (report.get("depth") or {}).items():
         flat |= {f"depth/{depth}/{metric}": scores["overall"][metric] for metric in _DEPTH}
+    for depth, scores in (report.get("depth_over_time") or {}).items():
+        overall = scores["overall"]
+        flat |= {f"depth_over_time/{depth}/{metric}": overall[metric] for metric in _OVER_TIME}
     return {name: value for name, value in flat.items() if value is not None}
 
 

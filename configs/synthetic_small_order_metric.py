@@ -1,0 +1,22 @@
+"""Order over time for metric depth, too: the fused detector with two frames."""
+
+_base_ = ["synthetic_small_metric.py"]
+
+num_frames = 2
+model = dict(
+    temporal=dict(num_frames=num_frames, fusion=dict(type="ConcatFusion")),
+    depth=dict(
+        map_losses=dict(
+            order=dict(
+                type="MatchedDepthOverTime",
+                maps=["bin", "metric"],
+                loss=dict(type="TemporalOrderLoss", num_pairs=2000),
+            ),
+        ),
+    ),
+)
+load_flow = dict(type="LoadOpticalFlow", stride=_base_.model.image_encoder.stride)
+past_depth = dict(type="PastLidarDepthMaps")
+train_dataloader = dict(dataset=dict(num_frames=num_frames, pipeline=dict(load_flow=load_flow)))
+val_dataloader = dict(dataset=dict(num_frames=num_frames, pipeline=dict(past_depth=past_depth)))
+test_dataloader = val_dataloader

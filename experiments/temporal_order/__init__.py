@@ -1,0 +1,1 @@
+"""Does the order of depths over time teach depth where there is little LiDAR?"""
