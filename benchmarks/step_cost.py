@@ -1,7 +1,7 @@
-"""What the metric depth prior costs a training step: python benchmarks/metric_depth_cost.py
+"""What a part of the model costs a training step: python benchmarks/step_cost.py PART
 
-Steps of the demo's detector without the prior, with it as an auxiliary task, and fused, taken in
-turn on the same samples in one process, so that the ratios hold on a busy machine too.
+Steps of the demo's detector without the part and with its forms, taken in turn on the same samples
+in one process, so that the ratios hold on a busy machine too. Loading is not counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import platform
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmdet3d.registry import DATASETS, MODELS
@@ -22,11 +23,44 @@ from tqdm import trange
 
 from bevdepth_plus.files import write_json
 
-CONFIG = "configs/synthetic_small_metric.py"
-VARIANTS = {
-    "without": {"model.depth.priors": None},
-    "auxiliary": {"model.depth.priors.metric.fuse": False},
-    "fused": {},
+PAIRS = dict(type="TemporalOrderLoss", num_pairs=2000)
+PEARSON = dict(type="MatchedDepthLoss", loss=dict(type="PearsonDepthLoss"))
+
+
+class Part(NamedTuple):
+    """A config and what its forms change in it; the first form is without the part."""
+
+    config: str
+    forms: dict[str, dict]
+
+
+def _map_loss(loss: dict) -> dict:
+    return {"model.depth.map_losses": dict(_delete_=True, loss=loss)}
+
+
+def _matched(loss: dict, source: str) -> dict:
+    return _map_loss(dict(type="MatchedDepthOverTime", loss=loss, source=source))
+
+
+PARTS = {
+    "metric_depth": Part(
+        "configs/synthetic_small_metric.py",
+        {
+            "without": {"model.depth.priors": None},
+            "auxiliary": {"model.depth.priors.metric.fuse": False},
+            "fused": {},
+        },
+    ),
+    "order_over_time": Part(
+        "configs/synthetic_small_order.py",
+        {
+            "without": {"model.depth.map_losses": None},
+            "order_flow": _matched(PAIRS, "flow"),
+            "order_rigid": _matched(PAIRS, "rigid"),
+            "pearson": _matched(PEARSON, "rigid"),
+            "photometric": _map_loss(dict(type="PhotometricOverTime")),
+        },
+    ),
 }
 
 
@@ -34,8 +68,9 @@ def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
     register_all_modules()
-    steps = {name: stepper(overrides) for name, overrides in VARIANTS.items()}
-    cfg = Config.fromfile(CONFIG)
+    part = PARTS[args.part]
+    steps = {name: stepper(part.config, overrides) for name, overrides in part.forms.items()}
+    cfg = Config.fromfile(part.config)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for index in trange(args.warm_up + args.steps, desc="steps of each"):
@@ -47,12 +82,13 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
     report = summary(seconds, args)
     print({name: round(entry["ratio"], 3) for name, entry in report["steps"].items()})
-    write_json(args.out, report, indent=1)
+    out = args.out or Path(f"benchmarks/results/{args.part}_cost.json")
+    write_json(out, report, indent=1)
 
 
-def stepper(overrides: dict):
-    """A function that trains one step of a variant on a batch."""
-    cfg = Config.fromfile(CONFIG)
+def stepper(config: str, overrides: dict):
+    """A function that trains one step of a form on a batch."""
+    cfg = Config.fromfile(config)
     cfg.merge_from_dict(overrides)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
@@ -64,8 +100,8 @@ def summary(seconds: dict[str, list[float]], args: argparse.Namespace) -> dict:
     """Median step times, and the median of the step-by-step ratios to the model without."""
     base = seconds["without"]
     return {
-        "benchmark": "metric_depth_cost",
-        "command": f"python benchmarks/metric_depth_cost.py --steps {args.steps} "
+        "benchmark": f"{args.part}_cost",
+        "command": f"python benchmarks/step_cost.py {args.part} --steps {args.steps} "
         f"--threads {args.threads}",
         "torch": torch.__version__,
         "cpu": platform.processor() or platform.machine(),
@@ -81,12 +117,11 @@ def summary(seconds: dict[str, list[float]], args: argparse.Namespace) -> dict:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--out", type=Path, default=Path("benchmarks/results/metric_depth_cost.json")
-    )
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/PART_cost.json")
     return parser.parse_args()
 
 
