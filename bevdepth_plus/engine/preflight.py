@@ -21,6 +21,11 @@ SPLITS = ("train", "val", "test")
 # Transforms that make depth maps, the teachers of depth.
 DEPTH_TRANSFORMS = ("LidarDepthMaps", "LoadDenseDepth")
 TAUGHT_BY_DEPTH = ("loss", "priors")  # options of model.depth
+# What losses of model.depth.map_losses need from the training pipeline.
+NEEDED_BY_MAP_LOSSES = {
+    "MatchedDepthOverTime": "LoadOpticalFlow",
+    "TeacherDepth": "LoadTeacherDepth",
+}
 
 
 def complete(cfg: Config) -> None:
@@ -48,6 +53,7 @@ def check(cfg: Config) -> list[str]:
     """
     _check_classes(cfg)
     _check_depth_labels(cfg)
+    _check_map_losses(cfg)
     _check_cells(cfg)
     return list(_grid_notes(cfg))
 
@@ -101,6 +107,27 @@ def _check_depth_labels(cfg: Config) -> None:
                 f"pipeline ({', '.join(types)}) makes any: add LoadLidarPoints and LidarDepthMaps, "
                 "or set " + " and ".join(f"model.depth.{part}=None" for part in taught)
             )
+
+
+def _check_map_losses(cfg: Config) -> None:
+    model = cfg.get("model", {})
+    for name, loss in (model.get("depth", {}).get("map_losses") or {}).items():
+        where, kind = f"model.depth.map_losses.{name}", _type(loss)
+        if kind.endswith("OverTime") and model.get("temporal", {}).get("num_frames", 1) < 2:
+            raise DataError(
+                f"{where} compares frames, and the model uses one: set model.temporal.num_frames "
+                "(and a fusion) and the data sets' num_frames to 2 or more"
+            )
+        needed = NEEDED_BY_MAP_LOSSES.get(kind)
+        if needed is None or loss.get("source") == "rigid":
+            continue
+        for dataset in datasets_of(cfg, "train"):
+            types = [_type(step) for step in steps(dataset["pipeline"])]
+            if not any(step == needed or not _is_ours(step) for step in types):
+                raise DataError(
+                    f"{where} needs {needed} in the training pipeline, which has "
+                    f"{', '.join(types)}; see docs/order_over_time.md"
+                )
 
 
 def _heads_of_classes(cfg: Config) -> Iterator[tuple[str, Mapping]]:

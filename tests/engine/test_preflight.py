@@ -80,6 +80,26 @@ def test_somebodys_own_transform_may_make_the_depth_maps(cfg):
     check(cfg)
 
 
+@pytest.mark.parametrize(
+    ("kind", "needed"),
+    [("MatchedDepthOverTime", "LoadOpticalFlow"), ("TeacherDepth", "LoadTeacherDepth")],
+)
+def test_a_loss_without_labels_needs_its_own_loader(cfg, kind, needed):
+    cfg.model.depth.map_losses = dict(mine=dict(type=kind))
+    with pytest.raises(DataError, match=f"map_losses.mine needs {needed} in the training"):
+        check(cfg)
+    cfg.train_dataloader.dataset.dataset.pipeline.load_flow = dict(type=needed)
+    check(cfg)
+
+
+def test_a_loss_over_time_needs_a_past(cfg):
+    cfg.model.depth.map_losses = dict(mine=dict(type="MatchedDepthOverTime", source="rigid"))
+    check(cfg)
+    cfg.model.temporal.num_frames = 1
+    with pytest.raises(DataError, match="map_losses.mine compares frames, and the model uses one"):
+        check(cfg)
+
+
 def test_a_grid_beyond_the_depth_bins_is_noted(cfg):
     cfg.model.grid.x = (-102.4, 102.4, 0.8)
     (note,) = check(cfg)
