@@ -75,7 +75,7 @@ def scaled_intrinsics(
     stride: int,
 ) -> Tensor:
     """The matrix of an image ``stride`` times smaller (feature cells), ``[..., 3, 3]``."""
-    return intrinsics * intrinsics.new_tensor([1 / stride, 1 / stride, 1.0])[:, None]
+    return torch.cat([intrinsics[..., :2, :] * (1 / stride), intrinsics[..., 2:, :]], dim=-2)
 
 
 def transform_pixels(

@@ -24,8 +24,6 @@ def invert_rigid(
 ) -> Tensor:
     """Invert a rotation-and-translation matrix by its transpose: exact, and cheap in any dtype."""
     rotation = a_T_b[..., :3, :3].transpose(-1, -2)
-    inverse = torch.zeros_like(a_T_b)
-    inverse[..., :3, :3] = rotation
-    inverse[..., :3, 3] = -(rotation @ a_T_b[..., :3, 3:])[..., 0]
-    inverse[..., 3, 3] = 1
-    return inverse
+    translation = -(rotation @ a_T_b[..., :3, 3:])
+    # The last row is 0 0 0 1, also of the inverse. Writing the 1 would make a GPU wait.
+    return torch.cat([torch.cat([rotation, translation], dim=-1), a_T_b[..., 3:, :]], dim=-2)

@@ -56,9 +56,9 @@ def sample_bilinear(
         ``values [B, C, h, w]``, float32 (0 outside), and ``inside [B, 1, h, w]``, bool.
     """
     pixels, inside = _inside(values, correspondence)
-    size = pixels.new_tensor([values.shape[-1], values.shape[-2]])
+    u, v = pixels.unbind(1)  # [B, h, w] each
     # align_corners=False is this project's convention: 0 and W are the image's borders.
-    grid = pixels.movedim(1, -1) / size * 2 - 1
+    grid = torch.stack([u / values.shape[-1], v / values.shape[-2]], dim=-1) * 2 - 1
     sampled = functional.grid_sample(
         values.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     )

@@ -183,6 +183,17 @@ def test_cameras_that_are_out_are_not_compared(source):
 
 
 @pytest.mark.parametrize("term", TERMS)
+def test_a_gpu_and_its_host_never_wait_for_each_other(term, host_waits):
+    inputs = as_batch(identity_correspondence())
+    inputs["img"] = torch.rand(1, 4, 3, 64, 96)
+    loss = MODELS.build(copy.deepcopy(TERMS[term]), default_args=dict(stride=STRIDE))
+    pair = moments(random_depth(0).requires_grad_(), random_depth(1), step=2.0)
+    with host_waits() as waits:
+        loss(pair, inputs).backward()
+    assert waits.found == []
+
+
+@pytest.mark.parametrize("term", TERMS)
 def test_a_first_frame_without_a_past_costs_nothing_and_keeps_a_gradient(term):
     # The loader repeats the key frame and marks no correspondence as valid.
     depth = random_depth(0)
