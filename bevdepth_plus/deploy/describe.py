@@ -21,6 +21,7 @@ from bevdepth_plus.models.heads.segmentation_head import BEVSegmentationHead
 from bevdepth_plus.rigs.crop_rule import CropRule
 
 CAMERA_RANGE = (1, 32)
+KEY_FRAME_INTERVAL = 0.5  # seconds between nuScenes' key frames
 
 
 def describe(
@@ -68,6 +69,7 @@ def describe(
         crop=crop_rule(dataset.get("pipeline", ()), detector.image_size),
         stride=depth.stride,
         num_frames=detector.temporal.num_frames,
+        frame_interval=float(dataset.get("frame_interval") or KEY_FRAME_INTERVAL),
         context_channels=depth.context_channels,
         camera_range=CAMERA_RANGE,
         refined=detector.view_transform.refinement is not None,

@@ -117,6 +117,7 @@ class ModelDescription:
         crop: which part of an image the network gets.
         stride: of the feature cells, network pixels.
         num_frames: moments S that the BEV part takes, key frame first.
+        frame_interval: from one of them to the next in training, seconds.
         context_channels: C of one moment's BEV map.
         camera_range: fewest and most cameras that the graphs take.
         refined: the pooling refines the lifted features first, so no other pooling can replace it.
@@ -142,6 +143,7 @@ class ModelDescription:
     crop: CropRule
     stride: int
     num_frames: int
+    frame_interval: float
     context_channels: int
     camera_range: tuple[int, ...]
     refined: bool

@@ -94,8 +94,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--interval",
         type=float,
-        default=StreamLimits.interval,
-        help=f"seconds between a model's frames, as in training (default: {StreamLimits.interval})",
+        help="seconds between the model's frames (default: as in its training)",
     )
 
 
@@ -250,7 +249,7 @@ def check_numbers(args: argparse.Namespace) -> None:
         raise DataError(f"--limit {args.limit}: give 1 or more")
     if not 0 <= args.score_thr <= 1:
         raise DataError(f"--score-thr {args.score_thr:g}: scores are from 0 to 1")
-    if not 0 < args.interval <= 10:
+    if args.interval is not None and not 0 < args.interval <= 10:
         raise DataError(f"--interval {args.interval:g}: give seconds, above 0 and at most 10")
 
 

@@ -44,7 +44,8 @@ class StreamLimits:
         max_gap: frames farther apart start anew, seconds.
         max_speed: a faster move from one frame to the next is a jump of the pose, m/s.
         max_turn: likewise, radians a second.
-        interval: from one of the model's frames to the next, seconds, as in training.
+        interval: from one of the model's frames to the next, seconds; None: the model's own, as it
+            was trained.
         pose_wait: how long a frame waits for its pose while newer images come, seconds.
     """
 
@@ -52,7 +53,7 @@ class StreamLimits:
     max_gap: float = 1.5
     max_speed: float = 80.0
     max_turn: float = 4.0
-    interval: float = 0.5
+    interval: float | None = None
     pose_wait: float = 0.25
 
 
@@ -135,6 +136,12 @@ class Stream:
         self._newest_image = -np.inf  # seconds
         self._reset: str | None = None  # why, for the next result
         self._clock = Stopwatch()
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one of the model's frames to the next."""
+        given = self.limits.interval
+        return self.inferencer.description.frame_interval if given is None else given
 
     def set_rig(self, rig: Rig) -> None:
         """Another calibration, or other cameras; counts from the next image on.
@@ -311,13 +318,13 @@ class Stream:
         frames = range(1, self.inferencer.description.num_frames)
         if moment.world_T_ego is None:
             return [moment for _ in frames]
-        return [self._nearest(moment, frame * self.limits.interval) for frame in frames]
+        return [self._nearest(moment, frame * self.interval) for frame in frames]
 
     def _nearest(self, moment: _Moment, back: float) -> _Moment:
         """The kept moment nearest to ``back`` seconds before this one, or this one again."""
         wanted = moment.stamp - back
         nearest = min(self._past, key=lambda past: abs(past.stamp - wanted), default=moment)
-        return nearest if abs(nearest.stamp - wanted) <= self.limits.interval / 2 else moment
+        return nearest if abs(nearest.stamp - wanted) <= self.interval / 2 else moment
 
     def _remember(self, moment: _Moment) -> None:
         frames = self.inferencer.description.num_frames
@@ -326,7 +333,7 @@ class Stream:
             self._past = deque([_Moment(moment.stamp, moment.world_T_ego, ())])
             return
         self._past.appendleft(moment)
-        oldest = moment.stamp - (frames - 0.5) * self.limits.interval
+        oldest = moment.stamp - (frames - 0.5) * self.interval
         while self._past[-1].stamp < oldest:
             self._past.pop()
 

@@ -34,7 +34,9 @@ class FakeInferencer:
     def __init__(self, *arguments, **options) -> None:
         type(self).calls = (arguments, options)
         grid = GridAxes((-51.2, 51.2, 0.8), (-51.2, 51.2, 0.8), (-5, 3, 8))
-        self.description = SimpleNamespace(num_frames=self.frames, classes=CLASSES, grid=grid)
+        self.description = SimpleNamespace(
+            num_frames=self.frames, frame_interval=0.5, classes=CLASSES, grid=grid
+        )
 
     def prepare(self, image, camera):
         return read_image(image, camera.name)

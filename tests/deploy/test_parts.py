@@ -49,6 +49,15 @@ def test_the_traced_functions_are_the_detector(name, load_tiny):
     np.testing.assert_allclose(found_depth.numpy(), depth_map, rtol=1e-5)
 
 
+def test_the_past_lies_as_far_back_as_in_the_training_data(load_tiny):
+    name = "synthetic_small_2key"
+    cfg = Config.fromfile(CONFIGS / f"{name}.py")
+    detector = load_tiny(name)
+    assert describe(detector, cfg, name).frame_interval == 0.5  # nuScenes' key frames
+    cfg.test_dataloader.dataset.frame_interval = 0.2
+    assert describe(detector, cfg, name).frame_interval == 0.2
+
+
 def test_both_poolings_sum_what_the_native_op_sums(load_tiny):
     name = "bevdepth_r50_256x704_24e"
     detector = load_tiny(name)

@@ -29,8 +29,8 @@ NAMES = ("FRONT", "LEFT", "RIGHT")
 class SayingInferencer:
     """Keeps what it was asked: images as they came, moments as (camera, image, pose)."""
 
-    def __init__(self, num_frames: int) -> None:
-        self.description = SimpleNamespace(num_frames=num_frames)
+    def __init__(self, num_frames: int, frame_interval: float = 0.5) -> None:
+        self.description = SimpleNamespace(num_frames=num_frames, frame_interval=frame_interval)
         self.perceived: list[tuple[str, object]] = []
         self.detected: list[list[list[tuple[str, object, float]]]] = []
 
@@ -157,12 +157,17 @@ def test_the_past_is_kept_and_placed_where_it_is_seen_from_now():
     assert len(stream.inferencer.perceived) == 6  # nothing of the past was computed again
 
 
-def test_the_frame_nearest_to_the_models_interval_is_the_past():
-    stream = stream_of(num_frames=3)
+@pytest.mark.parametrize(
+    ("trained", "given", "past"),
+    [(0.5, None, ("1.0", "0.5")), (0.25, None, ("1.25", "1.0")), (0.25, 0.5, ("1.0", "0.5"))],
+)
+def test_the_frame_nearest_to_the_models_interval_is_the_past(trained, given, past):
+    limits = StreamLimits(interval=given)
+    stream = Stream(SayingInferencer(3, frame_interval=trained), rig_at(), limits)
     for turn in range(13):  # 8 frames a second
         frame(stream, 0.125 * turn, x=0.1 * turn)
-    _, half, whole = stream.inferencer.detected[-1]
-    assert half[0][1] == "FRONT@1.0" and whole[0][1] == "FRONT@0.5"
+    _, first, second = stream.inferencer.detected[-1]
+    assert (first[0][1], second[0][1]) == tuple(f"FRONT@{stamp}" for stamp in past)
 
 
 @pytest.mark.parametrize(
