@@ -11,7 +11,14 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
-SECTIONS = ("A loss", "A backbone", "A fisheye camera", "A second head", "Your own depth prior")
+SECTIONS = (
+    "A loss",
+    "A loss without labels",
+    "A backbone",
+    "A fisheye camera",
+    "A second head",
+    "Your own depth prior",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +69,7 @@ def test_each_addition_shows_where_the_page_says(page, small_config, make_batch)
             return model.test_step(make_batch())[0]
 
     assert "loss_metric_relative" in losses_of("A loss")
+    assert "loss_smooth_bin" in losses_of("A loss without labels")
     assert "loss_count" in losses_of("A second head")
     assert isinstance(predicted("A second head").count, float)
     assert list(predicted("Your own depth prior").pred_depths) == ["bin", "road", "fused"]
