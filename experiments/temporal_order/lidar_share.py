@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 from mmdet3d.registry import TRANSFORMS
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import Sampler
 
 from bevdepth_plus.datasets.info_file import read_info_file
 from bevdepth_plus.datasets.transforms.dense_depth import LoadDenseDepth
@@ -25,6 +29,36 @@ def write_sparse_infos(root: Path, every: int) -> str:
     with atomic_write(root / name, "wb") as file:
         pickle.dump(content, file)
     return name
+
+
+@DATA_SAMPLERS.register_module()
+class EveryOtherWithLidar(Sampler):
+    """Without end: in turn a sample with LiDAR and one without, each in shuffled rounds.
+
+    So half the steps have labels, however few samples have them.
+    """
+
+    def __init__(self, dataset: BaseDataset, seed: int) -> None:
+        has_lidar = [
+            dataset.get_data_info(i)["lidar_path"] is not None for i in range(len(dataset))
+        ]
+        self.groups = [np.flatnonzero(np.equal(has_lidar, wanted)) for wanted in (True, False)]
+        self.seed = seed
+        self.size = len(dataset)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng(self.seed)
+        rounds = [self._shuffled(group, rng) for group in self.groups]
+        while True:
+            yield from map(next, rounds)
+
+    def __len__(self) -> int:
+        return self.size
+
+    @staticmethod
+    def _shuffled(group: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
+        while True:
+            yield from rng.permutation(group).tolist()
 
 
 @TRANSFORMS.register_module()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,11 @@ import bevdepth_plus.plugin  # noqa: F401
 import experiments.temporal_order.depth_alone  # noqa: F401
 from bevdepth_plus.datasets.info_file import read_info_file
 from experiments.runner.variants import training_config
-from experiments.temporal_order.lidar_share import StandInTeacher, write_sparse_infos
+from experiments.temporal_order.lidar_share import (
+    EveryOtherWithLidar,
+    StandInTeacher,
+    write_sparse_infos,
+)
 from experiments.temporal_order.run import LOSSES, SETTINGS, VARIANTS
 
 
@@ -61,6 +66,22 @@ def test_one_scene_of_so_many_keeps_its_lidar(synthetic_root, tmp_path):
     kept = read_info_file(tmp_path / name)["data_list"]
     has_lidar = [info["lidar_points"]["lidar_path"] is not None for info in kept]
     assert has_lidar == [index % 2 == 0 for index in range(len(infos))]
+
+
+def test_every_other_step_has_labels_and_all_samples_take_part():
+    class SomeWithLidar:
+        def __len__(self):
+            return 10
+
+        def get_data_info(self, index):
+            return dict(lidar_path="sweep.bin" if index in (3, 7) else None)
+
+    drawn = list(islice(EveryOtherWithLidar(SomeWithLidar(), seed=0), 16))
+    again = list(islice(EveryOtherWithLidar(SomeWithLidar(), seed=0), 16))
+    other = list(islice(EveryOtherWithLidar(SomeWithLidar(), seed=1), 16))
+    assert drawn == again != other
+    assert set(drawn[::2]) == {3, 7} and drawn[::2].count(3) == 4
+    assert sorted(drawn[1::2]) == [0, 1, 2, 4, 5, 6, 8, 9]
 
 
 def test_the_teacher_knows_the_order_and_not_the_scale(tmp_path):
