@@ -1,6 +1,7 @@
 """What deployment costs in mAP, on a config's own validation set.
 
     python benchmarks/deploy_accuracy.py CONFIG CHECKPOINT [--exported FOLDER] [--samples N]
+        [--data-root ROOT] [--only WORD]
 
 The same checkpoint runs as PyTorch in float32 with the test pipeline's pixels, then with fast
 pixels, in bfloat16, and exported (`--exported`: what tools/export_onnx.py wrote). Results are
@@ -36,15 +37,22 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--exported", type=Path, help="folder of exported files")
+    parser.add_argument("--data-root", help="another data set than the config's")
+    parser.add_argument("--only", default="", help="variants with this word, such as fp32")
     parser.add_argument("--samples", type=int, help="so many, spread evenly; default: all")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/deploy_accuracy.json"))
     args = parser.parse_args()
     register_all_modules()
-    dataset = build_dataset(load_config(args.config, None, None), "val")
+    cfg = load_config(args.config, None, None)
+    if args.data_root:
+        cfg.val_dataloader.dataset.data_root = args.data_root
+    dataset = build_dataset(cfg, "val")
     count = min(args.samples or len(dataset), len(dataset))
     chosen = [index * len(dataset) // count for index in range(count)]
     report: dict[str, Any] = dict(config=args.config, samples=count)
     for name, make in variants(args).items():
+        if args.only not in name:
+            continue
         try:
             inferencer = make()
         except DataError as error:
@@ -54,7 +62,7 @@ def main() -> None:
             raise DataError(f"{args.config} has several frames; give a config of one")
         report[name] = scores(inferencer, dataset, chosen, name)
         write_json(args.out, report, indent=1)
-        base = report["fp32, exact pixels"]
+        base = next(iter(found for found in report.values() if isinstance(found, dict)))
         print(
             f"{name:24} mAP {report[name]['mAP']:.4f} ({report[name]['mAP'] - base['mAP']:+.4f}) "
             f"NDS {report[name]['NDS']:.4f}, {report[name]['boxes']} boxes"

@@ -43,6 +43,10 @@ from bevdepth_plus.models.detector import BEVDepth
 
 _TRACED_CAMERAS = 3  # an example of one would fix the number
 _ONE_FILE_LIMIT = 1_900_000_000  # bytes; protobuf ends at 2 GiB, larger weights go beside the graph
+_ONE_THREAD = (
+    "set intra_op_num_threads = 1: several threads of onnxruntime lose sums of ScatterND with "
+    "addition (github.com/microsoft/onnxruntime/issues/18048)"
+)
 
 
 def export_graphs(
@@ -195,6 +199,8 @@ def trace(
 def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
     """Write the graphs; weights beyond protobuf's limit go into a file of their own."""
     for name, model in graphs.items():
+        if _adds_by_scatter(model):
+            model.metadata_props.add(key="onnxruntime", value=_ONE_THREAD)
         large = model.ByteSize() > _ONE_FILE_LIMIT
         onnx.save(
             model,
@@ -203,6 +209,13 @@ def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
             all_tensors_to_one_file=True,
             location=f"{name}.data",
         )
+
+
+def _adds_by_scatter(model: onnx.ModelProto) -> bool:
+    return any(
+        node.op_type == "ScatterND" and any(attribute.s == b"add" for attribute in node.attribute)
+        for node in model.graph.node
+    )
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,13 +10,18 @@ from bevdepth_plus.deploy.backends.graphs import Array, Graph, GraphBackend
 from bevdepth_plus.deploy.packages import require_package
 from bevdepth_plus.errors import DataError
 
+# Graphs that add by ScatterND. onnxruntime's threads add into one cell without a lock and lose sums
+# (github.com/microsoft/onnxruntime/issues/18048).
+SCATTERING = ("model.onnx", "pool.onnx")
+
 
 class OnnxBackend(GraphBackend):
     """An exported model in onnxruntime, see :class:`GraphBackend`.
 
     Args:
         folder: what ``tools/export_onnx.py`` wrote.
-        threads: of one operator; 0: as many as there are cores.
+        threads: of one operator; 0: as many as there are cores. What adds by scatter runs on one:
+            the pooling, and the whole model in the ``one`` form.
         providers: onnxruntime's execution providers, the first that works is used.
 
     Raises:
@@ -36,7 +41,8 @@ class OnnxBackend(GraphBackend):
 
     def _load(self, path: Path) -> Graph:
         options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        scatters = path.name in SCATTERING and self.description.form != "gather"
+        options.intra_op_num_threads = 1 if scatters else self._threads
         # Threads that spin between operators take the cores that other processes need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
