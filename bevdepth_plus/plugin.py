@@ -2,6 +2,7 @@
 
 import bevdepth_plus.datasets.class_balance
 import bevdepth_plus.datasets.nuscenes_dataset
+import bevdepth_plus.datasets.sequences.dataset
 import bevdepth_plus.datasets.transforms
 import bevdepth_plus.engine
 import bevdepth_plus.evaluation.metric

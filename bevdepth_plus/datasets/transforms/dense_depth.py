@@ -22,6 +22,15 @@ def read_depth(path: str, unit: float) -> np.ndarray:
     Raises:
         DataError: If the file is missing, truncated, or no picture of one 16-bit channel.
     """
+    return read_steps(path).astype(np.float32) * np.float32(unit)
+
+
+def read_steps(path: str) -> np.ndarray:
+    """Reads one 16-bit depth picture as it is stored, uint16 [H, W].
+
+    Raises:
+        DataError: As ``read_depth``.
+    """
     content = read_bytes(path, "depth picture")
     steps = decode(content, cv2.IMREAD_UNCHANGED, path, "depth picture")
     if steps.dtype != np.uint16 or steps.ndim != 2:
@@ -29,7 +38,14 @@ def read_depth(path: str, unit: float) -> np.ndarray:
             f"depth picture {path} must have one channel of 16 bits, got shape {steps.shape} of "
             f"{steps.dtype}; write it as a 16-bit grey PNG"
         )
-    return steps.astype(np.float32) * np.float32(unit)
+    return steps
+
+
+def depth_picture_path(image: str, folder: str) -> str:
+    """``ROOT/FOLDER/CAMERA/NAME.png`` of an image ``ROOT/samples/CAMERA/NAME.jpg``."""
+    of_camera, name = osp.split(image)
+    samples, camera = osp.split(of_camera)
+    return osp.join(osp.dirname(samples), folder, camera, osp.splitext(name)[0] + ".png")
 
 
 def warp_nearest(
@@ -84,7 +100,7 @@ class LoadDenseDepth(BaseTransform):
         size = results["img"][camera].shape[:2]
         if results["img_path"][camera] is None:  # a camera that is out
             return np.zeros(size, dtype=np.float32)
-        path = self._path(results["img_path"][camera])
+        path = depth_picture_path(results["img_path"][camera], self.folder)
         depth = read_depth(path, self.unit)
         if depth.shape != tuple(results["raw_shape"][camera]):
             raise DataError(
@@ -92,11 +108,6 @@ class LoadDenseDepth(BaseTransform):
                 "pixels high and wide; both must have one size"
             )
         return warp_nearest(depth, results["image_aug"][0, camera], size)
-
-    def _path(self, image: str) -> str:
-        folder, name = osp.split(image)
-        samples, camera = osp.split(folder)
-        return osp.join(osp.dirname(samples), self.folder, camera, osp.splitext(name)[0] + ".png")
 
 
 @TRANSFORMS.register_module()
