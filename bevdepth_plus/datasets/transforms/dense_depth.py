@@ -32,6 +32,13 @@ def read_depth(path: str, unit: float) -> np.ndarray:
     return steps.astype(np.float32) * np.float32(unit)
 
 
+def depth_picture_path(image: str, folder: str) -> str:
+    """Where the depth picture of ``ROOT/samples/CAMERA/NAME.jpg`` lies."""
+    camera_folder, name = osp.split(image)
+    samples, camera = osp.split(camera_folder)
+    return osp.join(osp.dirname(samples), folder, camera, osp.splitext(name)[0] + ".png")
+
+
 def warp_nearest(
     values: np.ndarray,  # [H, W]
     matrix: np.ndarray,  # [3, 3], raw pixels -> pixels of the result, the last row 0 0 1
@@ -84,7 +91,7 @@ class LoadDenseDepth(BaseTransform):
         size = results["img"][camera].shape[:2]
         if results["img_path"][camera] is None:  # a camera that is out
             return np.zeros(size, dtype=np.float32)
-        path = self._path(results["img_path"][camera])
+        path = depth_picture_path(results["img_path"][camera], self.folder)
         depth = read_depth(path, self.unit)
         if depth.shape != tuple(results["raw_shape"][camera]):
             raise DataError(
@@ -92,11 +99,6 @@ class LoadDenseDepth(BaseTransform):
                 "pixels high and wide; both must have one size"
             )
         return warp_nearest(depth, results["image_aug"][0, camera], size)
-
-    def _path(self, image: str) -> str:
-        folder, name = osp.split(image)
-        samples, camera = osp.split(folder)
-        return osp.join(osp.dirname(samples), self.folder, camera, osp.splitext(name)[0] + ".png")
 
 
 @TRANSFORMS.register_module()
