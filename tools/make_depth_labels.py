@@ -75,6 +75,8 @@ def check(args: argparse.Namespace) -> None:
         raise DataError(f"--masks {args.masks} is no folder")
     if args.window < 1:
         raise DataError(f"--window must be 1 or more, got {args.window}")
+    if args.long_side < 16:
+        raise DataError(f"--long-side must be 16 or more, got {args.long_side}")
     if not args.min_confidence >= 1:
         raise DataError(
             f"--min-confidence must be 1 or more (a network's are above 1), got "

@@ -63,21 +63,21 @@ class Tally:
         written: labels written now; ``known`` sums the share of their pixels that have depth.
         kept: labels that were there already.
         standing: written without depth, for no neighbour was far enough away.
-        unscaled: written without depth, for no pair agreed on a scale.
+        doubtful: written without depth, for no pair agreed on a scale or no pixel was confident.
     """
 
     written: int = 0
     kept: int = 0
     known: float = 0.0
     standing: int = 0
-    unscaled: int = 0
+    doubtful: int = 0
 
     def __str__(self) -> str:
         share = f"{self.known / self.written:.1%}" if self.written else "-"
         return (
             f"{self.written} labels written, {self.kept} kept; depth in {share} of the pixels "
-            f"written; {self.standing} stood still or had no neighbour, {self.unscaled} without "
-            "a scale (all unknown)"
+            f"written; {self.standing} stood still or had no neighbour, {self.doubtful} without "
+            "a scale or confidence (all unknown)"
         )
 
 
@@ -129,7 +129,7 @@ def _label_drive(
             written=tally.written + 1,
             known=tally.known + known,
             standing=tally.standing + (not partners),
-            unscaled=tally.unscaled + (bool(partners) and known == 0),
+            doubtful=tally.doubtful + (bool(partners) and known == 0),
         )
         on_image()
     return tally
@@ -148,13 +148,21 @@ class _DrivePairs:
         self.load = lru_cache(maxsize=2 * cameras * (settings.window + 1))(self._load)
         neighbours = []
         if settings.neighbours:
-            size = self.load(min(todo)).original_size
-            neighbours = overlapping_cameras(drive, size)
+            neighbours = overlapping_cameras(drive, self._sizes())
         self.linked: dict[int, list[int]] = defaultdict(list)
         for a, b in rig_pairs(drive.num_moments, cameras, neighbours, settings.window):
             self.linked[a].append(b)
             self.linked[b].append(a)
         self.waiting: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def _sizes(self) -> list[tuple[int, int] | None]:
+        """Height and width of each camera's images; None for a camera without any."""
+        number = len(self.drive.cameras)
+        sizes: list[tuple[int, int] | None] = [None] * number
+        for i, shot in enumerate(self.drive.shots):
+            if sizes[i % number] is None and shot.path is not None:
+                sizes[i % number] = self.load(i).original_size
+        return sizes
 
     def partners(self, i: int) -> list[int]:
         """Images to pair with i: there, and far enough away."""

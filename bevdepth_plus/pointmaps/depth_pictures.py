@@ -104,7 +104,13 @@ def _claim(folder: Path, settings: dict[str, object]) -> None:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} holds other files, no labels of this tool; choose another --out")
     else:
-        write_json(note, settings, indent=1)
+        try:
+            write_json(note, settings, indent=1)
+        except OSError as error:
+            raise DataError(
+                f"cannot write into {folder} ({error.strerror}); labels must lie in the data "
+                "root: make it writable, or link its files into a folder that is"
+            ) from None
 
 
 def _write_picture(path: Path, steps: Tensor) -> None:

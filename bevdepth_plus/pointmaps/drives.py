@@ -14,6 +14,7 @@ from bevdepth_plus.datasets.sample_record import Record, parse_sample, previous_
 from bevdepth_plus.datasets.splits import split_names
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.pinhole import in_image, pixel_centres, project, rays
+from bevdepth_plus.pointmaps.pair_graphs import complete_pairs
 
 _PROBE_STRIDE = 16  # pixels between the rays that tell how much two cameras share
 
@@ -73,29 +74,30 @@ def read_drives(root: Path, version: str, cameras: Sequence[str] | None = None) 
 
 
 def overlapping_cameras(
-    drive: Drive, size: tuple[int, int], least: float = 0.1
+    drive: Drive, sizes: Sequence[tuple[int, int] | None], least: float = 0.1
 ) -> list[tuple[int, int]]:
     """Pairs of cameras of which one sees at least this share of the other's view, far away.
 
     Args:
-        size: height and width of the images.
+        sizes: height and width of each camera's images; None: a camera without images.
     """
-    first = drive.shots[: len(drive.cameras)]
-    pixels = pixel_centres(size, _PROBE_STRIDE).flatten(0, 1).double()
+    first = list(zip(drive.shots[: len(drive.cameras)], sizes, strict=True))
     pairs = []
-    for a in range(len(first)):
-        for b in range(a + 1, len(first)):
-            shares = (_share_seen(first[x], first[y], pixels, size) for x, y in ((a, b), (b, a)))
+    for a, b in complete_pairs(len(first)):
+        if sizes[a] is not None and sizes[b] is not None:
+            shares = _share_seen(*first[a], *first[b]), _share_seen(*first[b], *first[a])
             if max(shares) >= least:
                 pairs.append((a, b))
     return pairs
 
 
-def _share_seen(by: Shot, of: Shot, pixels: torch.Tensor, size: tuple[int, int]) -> float:
+def _share_seen(by: Shot, by_size: tuple[int, int], of: Shot, of_size: tuple[int, int]) -> float:
+    """Which share of a camera's rays end, far away, in the image of another camera."""
+    pixels = pixel_centres(of_size, _PROBE_STRIDE).flatten(0, 1).double()
     rotation = torch.from_numpy(by.global_T_cam[:3, :3].T @ of.global_T_cam[:3, :3])
     directions = rays(pixels, torch.from_numpy(of.intrinsics)) @ rotation.T
     there, depth = project(directions, torch.from_numpy(by.intrinsics))
-    return (in_image(there, size) & (depth > 0)).double().mean().item()
+    return (in_image(there, by_size) & (depth > 0)).double().mean().item()
 
 
 def _drives_of(path: Path, root: Path, version: str, cameras: Sequence[str] | None) -> list[Drive]:

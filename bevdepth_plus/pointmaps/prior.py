@@ -11,6 +11,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
+from bevdepth_plus.geometry.cameras import compose_pixels
 from bevdepth_plus.geometry.depth_bins import DepthBins
 from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.models.depth.prior import DepthPrior, View
@@ -157,8 +158,10 @@ class PointmapPrior(DepthPrior):
             Poses of the past cameras in the camera's frame ``[B, S, N, 4, 4]``, whether there is a
             usable one ``[B, N]``, and which ``[B, N]``.
         """
-        own = invert_rigid(view.cameras.ego_T_cam.float())  # [B, N, 4, 4]
-        poses = torch.stack([own @ past.cameras.ego_T_cam.float() for past in view.past], dim=1)
+        with torch.autocast(view.images.device.type, enabled=False):
+            own = invert_rigid(view.cameras.ego_T_cam.float())  # [B, N, 4, 4]
+            poses = [own @ past.cameras.ego_T_cam.float() for past in view.past]
+        poses = torch.stack(poses, dim=1)
         far = poses[..., :3, 3].norm(dim=-1) >= self.rules.min_baseline  # [B, S, N]; False for NaN
         for index, past in enumerate(view.past):
             for mask in (view.cameras.mask, past.cameras.mask):
@@ -191,8 +194,10 @@ class PointmapPrior(DepthPrior):
             )
         ]
         matrices = (
-            crop @ view.cameras.network_intrinsics[sample, camera].float(),
-            crop @ of_past([past.cameras.network_intrinsics for past in view.past]).float(),
+            compose_pixels(crop, view.cameras.network_intrinsics[sample, camera].float()),
+            compose_pixels(
+                crop, of_past([past.cameras.network_intrinsics for past in view.past]).float()
+            ),
         )
         first, second = self.network(*images)
         found = pair_depth(

@@ -170,7 +170,9 @@ def test_a_vehicle_that_stands_has_no_labels_of_its_own_motion(root):
 def test_neighbouring_cameras_give_labels_where_the_vehicle_stands(root):
     drive = read_drives(root, VERSION)[0]
     moment = replace(drive, shots=drive.shots[: len(drive.cameras)])
-    pairs = {(drive.cameras[a], drive.cameras[b]) for a, b in overlapping_cameras(moment, SIZE)}
+    pairs = {
+        (drive.cameras[a], drive.cameras[b]) for a, b in overlapping_cameras(moment, [SIZE] * 6)
+    }
     beside = [
         ("CAM_FRONT", "CAM_FRONT_RIGHT"),
         ("CAM_FRONT", "CAM_FRONT_LEFT"),
@@ -220,6 +222,12 @@ def test_a_network_that_knows_nothing_gives_no_label(root, small_model, monkeypa
         run_tool(monkeypatch, *arguments, "--cameras", "CAM_FRONT")
 
 
+def test_a_root_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write into .*file/made"):
+        LabelFolder(tmp_path / "file", "made", {})
+
+
 def test_pairs_that_disagree_leave_a_pixel_unknown():
     depth = torch.tensor([[10.0, 10.0, 0.0, 0.0], [10.4, 14.0, 7.0, 0.0]])[:, None]
     confidence = torch.where(depth > 0, 2.0, 0.0)
@@ -262,7 +270,8 @@ def test_a_plane_is_interpolated_and_an_edge_is_not():
         (["--min-confidence", "nan"], "--min-confidence must be 1 or more"),
         (["--min-baseline", "0"], "--min-baseline must be above 0"),
         (["--device", "abacus"], "--device 'abacus' is no device"),
-        (["--long-side", "8"], "no 16 pixels are left"),
+        (["--long-side", "20"], "no 16 pixels are left"),
+        (["--long-side", "-20"], "--long-side must be 16 or more"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_no_picture(

@@ -111,6 +111,14 @@ def test_the_past_image_tells_the_depth_of_a_wall(make_prior, to_rgb):
     torch.testing.assert_close(log[:, :, -1], torch.full_like(log[:, :, -1], 0.1).log())
 
 
+def test_half_precision_leaves_poses_and_intrinsics_as_they_are(make_prior):
+    prior, size = make_prior(), (72, 136)
+    given = view(cameras(5.0, size), (view(cameras(6.231, size), size=size),), size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = prior(given)
+    torch.testing.assert_close(found.depth, torch.full_like(found.depth, DEPTH), rtol=5e-4, atol=0)
+
+
 def test_low_confidence_makes_it_wide_and_lower_makes_it_silent(make_prior):
     given = view(cameras(), (view(cameras(1.0)),))
     sure, doubtful = (bins_of(make_prior(c), given) for c in (20.0, 1.6))
