@@ -8,5 +8,6 @@ import bevdepth_plus.engine
 import bevdepth_plus.evaluation.metric
 import bevdepth_plus.losses
 import bevdepth_plus.models
+import bevdepth_plus.pointmaps.prior
 import bevdepth_plus.triangulation.criterion
 import bevdepth_plus.triangulation.prior  # noqa: F401

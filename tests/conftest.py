@@ -34,11 +34,11 @@ def shared_dir() -> Path:
 def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered nuScenes root: one training and one validation scene, three key frames each.
 
-    Shared by all tests of a session: write nothing into it.
+    It has exact depth pictures. Shared by all tests of a session: write nothing into it.
     """
     from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names
 
     root = tmp_path_factory.mktemp("synthetic") / "nuscenes"
-    settings = Settings(seed=0, keyframes=3, rig="nuscenes", image_size=(160, 90), depth=False)
+    settings = Settings(seed=0, keyframes=3, rig="nuscenes", image_size=(160, 90), depth=True)
     make_dataset(root, "v1.0-mini", scene_names("v1.0-mini", 1, 1), settings, workers=1)
     return root

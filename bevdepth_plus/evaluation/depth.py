@@ -9,6 +9,9 @@ Prediction from a Single Image using a Multi-Scale Deep Network", NeurIPS 2014, 
     silog     100 sqrt(mean d^2 - (mean d)^2), d = ln p - ln g (KITTI's form of Eigen's
               scale-invariant error)
 
+A predicted depth of exactly 0 means that its source says nothing there (a silent depth prior): such
+cells are left out, and ``count`` tells how many are in.
+
 All cells count alike: a mean is taken once over everything seen, not per image first.
 """
 
@@ -46,7 +49,7 @@ class DepthSums:
 
     def update(
         self,
-        pred: ArrayLike,  # [N, H, W], metres
+        pred: ArrayLike,  # [N, H, W], metres, 0 = says nothing
         target: ArrayLike,  # [N, H, W], metres, 0 = unknown
         cameras: Sequence[str] | None = None,  # [N] names
     ) -> None:
@@ -66,6 +69,7 @@ class DepthSums:
         valid = np.isfinite(target) & (target > 0) & (target < self.farthest)
         if not np.isfinite(pred[valid]).all():
             raise DataError("a predicted depth is not finite; check that training did not diverge")
+        valid &= pred != 0
         errors = _errors(pred[valid], target[valid])
         self._add("overall", errors)
         for near, far in self.ranges:

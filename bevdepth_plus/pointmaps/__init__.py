@@ -27,5 +27,8 @@ Files
     alignment_problem, scene_parameters, global_alignment    cameras and depth of all images
     metric_scale            metres from ego motion
     reconstruction, pair_cache, known_cameras, exports       the whole way, for tools/reconstruct.py
+    metric_depth            metres from one pair with known cameras
+    drives, depth_labels, depth_pictures    labels of a data set, for tools/make_depth_labels.py
+    prior                   all this inside the detector
     parity                  all of it beside recorded results of the public code
 """

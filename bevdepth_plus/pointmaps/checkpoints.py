@@ -10,6 +10,7 @@ import ast
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -214,8 +215,9 @@ def load_model(path: Path) -> TwoViewModel:
     except DataError:
         raise
     except Exception as error:  # torch and safetensors raise many kinds for a foreign file
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")  # torch lists all names
         raise DataError(
-            f"{path} is not a pointmap network of this project ({' '.join(str(error).split())}); "
+            f"{path} is not a pointmap network of this project ({reason}); "
             "convert official files with tools/convert_pointmap_checkpoint.py"
         ) from None
     return model.eval()

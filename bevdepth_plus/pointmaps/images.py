@@ -46,20 +46,23 @@ class LoadedImage:
         return ((self.pixels.movedim(0, -1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def load_image(path: Path, long_side: int = 512, mask_path: Path | None = None) -> LoadedImage:
+def load_image(
+    path: Path, long_side: int = 512, mask_path: Path | None = None, upright: bool = True
+) -> LoadedImage:
     """Turn upright, resize so that the longer side is ``long_side``, cut to multiples of 16.
 
     Args:
         mask_path: an image of the same size; anything above 0 is valid.
+        upright: False leaves the pixels as stored, whatever EXIF says: as a rig was calibrated.
 
     Raises:
         DataError: a file is missing or no image, the mask has another size or is empty, or the
             image is too narrow to leave 16 pixels.
     """
-    image = _open(path).convert("RGB")
+    image = _open(path, upright).convert("RGB")
     mask = Image.new("L", image.size, 255)
     if mask_path is not None:
-        mask = _open(mask_path).convert("L").point(lambda value: 255 if value else 0)
+        mask = _open(mask_path, upright).convert("L").point(lambda value: 255 if value else 0)
         if mask.size != image.size:
             raise DataError(
                 f"{mask_path}: the mask is {mask.width} x {mask.height} and its image "
@@ -96,10 +99,11 @@ def _crop_box(size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     return cx - half_width, cy - half_height, cx + half_width, cy + half_height
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, upright: bool) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image)
+            image.load()
+            return ImageOps.exif_transpose(image) if upright else image.copy()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (UnidentifiedImageError, OSError) as error:

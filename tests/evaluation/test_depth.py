@@ -104,3 +104,9 @@ def test_what_lies_beyond_the_farthest_range_is_left_out_everywhere():
     depth = sums.compute()
     assert depth["overall"]["count"] == depth["by_camera"]["CAM"]["count"] == 1
     assert depth["overall"]["rmse"] == 0
+
+
+def test_cells_about_which_a_source_says_nothing_are_left_out():
+    metrics = depth_metrics(maps([0.0, 5.0]), maps([10.0, 10.0]))
+    assert metrics["count"] == 1 and metrics["abs_rel"] == 0.5
+    assert depth_metrics(maps([0.0]), maps([10.0]))["count"] == 0

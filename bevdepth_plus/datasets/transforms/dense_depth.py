@@ -48,6 +48,13 @@ def depth_picture_path(image: str, folder: str) -> str:
     return osp.join(osp.dirname(samples), folder, camera, osp.splitext(name)[0] + ".png")
 
 
+def depth_picture_path(image: str, folder: str) -> str:
+    """Where the depth picture of ``ROOT/samples/CAMERA/NAME.jpg`` lies."""
+    camera_folder, name = osp.split(image)
+    samples, camera = osp.split(camera_folder)
+    return osp.join(osp.dirname(samples), folder, camera, osp.splitext(name)[0] + ".png")
+
+
 def warp_nearest(
     values: np.ndarray,  # [H, W]
     matrix: np.ndarray,  # [3, 3], raw pixels -> pixels of the result, the last row 0 0 1

@@ -78,7 +78,10 @@ class DepthPrior(nn.Module):
         return {}
 
     def maps(self, prediction: Any, cells: tuple[int, int]) -> Tensor | None:
-        """Depth of each feature cell for metrics and pictures, metres, ``[B, N, H, W]``."""
+        """Depth of each feature cell for metrics and pictures, metres, ``[B, N, H, W]``.
+
+        0 where the prior says nothing; metrics leave these cells out.
+        """
         return None
 
     def confidence(self, prediction: Any) -> Tensor | None:
