@@ -97,7 +97,8 @@ class TriangulationPrior(DepthPrior):
             torch.stack(parts, dim=2).flatten(0, 1).float() for parts in zip(*sources, strict=True)
         )
         own_pose = view.cameras.ego_T_cam.flatten(0, 1)[:, None].float()
-        source_T_anchor = invert_rigid(poses) @ own_pose
+        with torch.autocast(poses.device.type, enabled=False):  # or metres are rounded
+            source_T_anchor = invert_rigid(poses) @ own_pose
         intrinsics = view.cameras.network_intrinsics.flatten(0, 1).float()
         size = cells[0] * self.stride, cells[1] * self.stride
         pixels = pixel_centres(size, self.stride, device=others.device).flatten(0, 1)

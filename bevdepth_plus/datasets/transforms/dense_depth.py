@@ -42,13 +42,6 @@ def read_steps(path: str) -> np.ndarray:
 
 
 def depth_picture_path(image: str, folder: str) -> str:
-    """``ROOT/FOLDER/CAMERA/NAME.png`` of an image ``ROOT/samples/CAMERA/NAME.jpg``."""
-    of_camera, name = osp.split(image)
-    samples, camera = osp.split(of_camera)
-    return osp.join(osp.dirname(samples), folder, camera, osp.splitext(name)[0] + ".png")
-
-
-def depth_picture_path(image: str, folder: str) -> str:
     """Where the depth picture of ``ROOT/samples/CAMERA/NAME.jpg`` lies."""
     camera_folder, name = osp.split(image)
     samples, camera = osp.split(camera_folder)
