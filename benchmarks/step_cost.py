@@ -28,10 +28,14 @@ PEARSON = dict(type="MatchedDepthLoss", loss=dict(type="PearsonDepthLoss"))
 
 
 class Part(NamedTuple):
-    """A config and what its forms change in it; the first form is without the part."""
+    """A config, what its forms change in it, and further steps of the pipeline that they need.
+
+    The first form is without the part.
+    """
 
     config: str
     forms: dict[str, dict]
+    steps: dict[str, dict]
 
 
 def _map_loss(loss: dict) -> dict:
@@ -50,6 +54,7 @@ PARTS = {
             "auxiliary": {"model.depth.priors.metric.fuse": False},
             "fused": {},
         },
+        {},
     ),
     "order_over_time": Part(
         "configs/synthetic_small_order.py",
@@ -60,6 +65,7 @@ PARTS = {
             "pearson": _matched(PEARSON, "rigid"),
             "photometric": _map_loss(dict(type="PhotometricOverTime")),
         },
+        dict(load_flow=dict(type="LoadOpticalFlow", stride=8)),
     ),
 }
 
@@ -71,6 +77,7 @@ def main() -> None:
     part = PARTS[args.part]
     steps = {name: stepper(part.config, overrides) for name, overrides in part.forms.items()}
     cfg = Config.fromfile(part.config)
+    cfg.train_dataloader.dataset.pipeline.update(part.steps)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for index in trange(args.warm_up + args.steps, desc="steps of each"):

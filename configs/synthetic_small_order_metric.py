@@ -10,13 +10,13 @@ model = dict(
             order=dict(
                 type="MatchedDepthOverTime",
                 maps=["bin", "metric"],
-                loss=dict(type="TemporalOrderLoss", num_pairs=2000),
+                source="rigid",
+                loss=dict(type="TemporalOrderLoss", loss_weight=2.0, num_pairs=2000),
             ),
         ),
     ),
 )
-load_flow = dict(type="LoadOpticalFlow", stride=_base_.model.image_encoder.stride)
 past_depth = dict(type="PastLidarDepthMaps")
-train_dataloader = dict(dataset=dict(num_frames=num_frames, pipeline=dict(load_flow=load_flow)))
+train_dataloader = dict(dataset=dict(num_frames=num_frames))
 val_dataloader = dict(dataset=dict(num_frames=num_frames, pipeline=dict(past_depth=past_depth)))
 test_dataloader = val_dataloader

@@ -12,12 +12,14 @@ from experiments.new_rig.figure import draw
 from experiments.runner.command_line import read_results
 from experiments.runner.report import summary
 from experiments.runner.variants import REPO, training_config
+from experiments.temporal_order import run as temporal_order
 from experiments.two_frames import run as two_frames
 
 REPORTS = {
     "new_rig": new_rig.tables,
     "depth_losses": depth_losses.report,
     "two_frames": two_frames.table,
+    "temporal_order": temporal_order.report,
 }
 
 
@@ -101,7 +103,8 @@ def test_the_tables_in_the_repository_are_those_of_the_recorded_runs(name):
 @pytest.mark.parametrize("name", REPORTS)
 def test_the_documentation_shows_tables_of_the_recorded_runs(name):
     tables = (REPO / "experiments" / name / "results.md").read_text().splitlines()
-    page = {"depth_losses": "metric_depth"}.get(name, name)
+    pages = {"depth_losses": "metric_depth", "temporal_order": "order_over_time"}
+    page = pages.get(name, name)
     text = Path(REPO / "docs" / f"{page}.md").read_text()
     shown = [line for line in text.splitlines() if line.startswith("| ") and "0." in line]
     assert shown and set(shown) <= set(tables)
