@@ -32,7 +32,13 @@ def ann_file(synthetic_root, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def source(synthetic_root, ann_file) -> dict:
-    return {"layout": "nuscenes", "root": str(synthetic_root), "ann_file": str(ann_file)}
+    """The LiDAR's depth: the pictures beside the images are not looked for."""
+    return {
+        "layout": "nuscenes",
+        "root": str(synthetic_root),
+        "ann_file": str(ann_file),
+        "depth_folder": "no_pictures",
+    }
 
 
 def changed(ann_file: Path, folder: Path, change) -> str:
@@ -82,6 +88,7 @@ def test_dense_pictures_beside_the_images_come_before_the_lidar(source, syntheti
     root = tmp_path / "nuscenes"
     shutil.copytree(synthetic_root / "samples", root / "samples")
     source = {**source, "root": str(root), "cameras": ["CAM_BACK"]}
+    del source["depth_folder"]  # the default
     image = Path(read_source(source)[0].frames[1].image)
     (root / "depth/CAM_BACK").mkdir(parents=True)
     picture = root / "depth/CAM_BACK" / f"{image.stem}.png"
