@@ -62,7 +62,7 @@ def main() -> None:
             raise DataError(f"{args.config} has several frames; give a config of one")
         report[name] = scores(inferencer, dataset, chosen, name)
         write_json(args.out, report, indent=1)
-        base = next(iter(found for found in report.values() if isinstance(found, dict)))
+        base = next(found for found in report.values() if isinstance(found, dict))
         print(
             f"{name:24} mAP {report[name]['mAP']:.4f} ({report[name]['mAP'] - base['mAP']:+.4f}) "
             f"NDS {report[name]['NDS']:.4f}, {report[name]['boxes']} boxes"

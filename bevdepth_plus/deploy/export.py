@@ -38,6 +38,7 @@ from bevdepth_plus.deploy.translations import (
     custom_translations,
     traceable_deformable_convolution,
 )
+from bevdepth_plus.deploy.verify import adding_scatters
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.models.detector import BEVDepth
 
@@ -199,7 +200,7 @@ def trace(
 def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
     """Write the graphs; weights beyond protobuf's limit go into a file of their own."""
     for name, model in graphs.items():
-        if _adds_by_scatter(model):
+        if adding_scatters(model.graph):
             model.metadata_props.add(key="onnxruntime", value=_ONE_THREAD)
         large = model.ByteSize() > _ONE_FILE_LIMIT
         onnx.save(
@@ -209,13 +210,6 @@ def save(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
             all_tensors_to_one_file=True,
             location=f"{name}.data",
         )
-
-
-def _adds_by_scatter(model: onnx.ModelProto) -> bool:
-    return any(
-        node.op_type == "ScatterND" and any(attribute.s == b"add" for attribute in node.attribute)
-        for node in model.graph.node
-    )
 
 
 def _plain(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -132,12 +132,7 @@ def _cells_of_graph(
 ) -> NDArray[np.int64]:
     """The cells that a graph adds its points to, ``[S * N * D * h * w]``, -1 outside."""
     graph = onnx.load(path).graph
-    scatters = [
-        node
-        for node in graph.node
-        if node.op_type == "ScatterND" and any(a.s == b"add" for a in node.attribute)
-    ]
-    names = [node.input[1] for node in scatters]
+    names = [node.input[1] for node in adding_scatters(graph)]
     needed, nodes = set(names), []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
@@ -166,6 +161,15 @@ def _cells_of_graph(
     rows, columns = model.grid.bev_size
     cells = np.concatenate([array.reshape(-1) for array in found])
     return np.where(cells == rows * columns, -1, cells)
+
+
+def adding_scatters(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that add by scatter."""
+    return [
+        node
+        for node in graph.node
+        if node.op_type == "ScatterND" and any(a.s == b"add" for a in node.attribute)
+    ]
 
 
 def _feeds(shapes: dict[str, list], matrix: NDArray[np.float32]) -> dict[str, NDArray]:

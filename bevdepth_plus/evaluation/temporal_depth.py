@@ -50,7 +50,7 @@ _COUNT_OF |= dict.fromkeys(("flicker", "flicker_rel"), "points") | {"order_agree
 
 
 def depth_over_time(
-    pred: Tensor,  # [S, N, H, W], metres, of cells
+    pred: Tensor,  # [S, N, H, W], metres, of cells, 0 = says nothing
     target: Tensor,  # [S, N, H, W], true depth, metres, 0 = unknown
     rig: CameraRig,  # of one sample
     frame_mask: ArrayLike,  # [S], False where the frame repeats the key frame
@@ -83,7 +83,8 @@ def depth_over_time(
     known = (target > 0) & target.isfinite()
     if not pred[known].isfinite().all():
         raise DataError("a predicted depth is not finite; check that training did not diverge")
-    pred = torch.where(known | pred.isfinite(), pred.float().clamp(min=MIN_DEPTH), 0.0)
+    says = (known | pred.isfinite()) & (pred != 0)
+    pred = torch.where(says, pred.float().clamp(min=MIN_DEPTH), 0.0)
     target = torch.where(known, target.float(), 0.0)
     counts = known[0] if static is None else known[0] & static
     if rig.mask is not None:

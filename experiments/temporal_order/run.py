@@ -49,7 +49,7 @@ def matched(loss: dict, weight: float, source: str = "rigid") -> dict:
 
 ORDER = dict(type="TemporalOrderLoss", num_pairs=2000)
 ORDINAL = dict(type="OrdinalDepthLoss", alpha=0.3, num_pairs=2000)
-# Small beside the bins' loss: with ten times as much, order and Pearson flatten the depth.
+# Small beside the bins' loss: with ten times as much, order ruined the depth (see the README).
 LOSSES: dict[str, tuple[str, dict | None, dict]] = {
     "none": ("none", None, {}),
     "order": ("order, matched by depth and poses", matched(ORDER, 2.0), {}),

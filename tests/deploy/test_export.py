@@ -29,7 +29,7 @@ from bevdepth_plus.deploy.backends.openvino import OpenVinoBackend
 from bevdepth_plus.deploy.cutting import CALIBRATION, LAYERS
 from bevdepth_plus.deploy.description import read_description
 from bevdepth_plus.deploy.samples import random_samples
-from bevdepth_plus.deploy.verify import TOLERANCE, detector_maps, unmatched, verify
+from bevdepth_plus.deploy.verify import TOLERANCE, adding_scatters, detector_maps, unmatched, verify
 from bevdepth_plus.errors import DataError
 from tools.export_onnx import export, require_replaceable
 
@@ -157,10 +157,7 @@ def test_graphs_whose_sums_threads_would_lose_run_on_one(kind, exported, monkeyp
 
 
 def scatters(path: Path) -> bool:
-    return any(
-        node.op_type == "ScatterND" and any(a.s == b"add" for a in node.attribute)
-        for node in onnx.load(path).graph.node
-    )
+    return bool(adding_scatters(onnx.load(path).graph))
 
 
 @pytest.mark.parametrize("kind", EXPORTS)

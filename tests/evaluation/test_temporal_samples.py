@@ -102,6 +102,18 @@ def test_constant_depth_tells_no_order_and_seems_to_move(ann_file, packed, tmp_p
     assert agreement[0] < 0.01 < agreement[1] < 0.4
 
 
+def test_cells_of_which_a_source_says_nothing_are_left_out(ann_file, packed, tmp_path):
+    def left_half(truth):
+        said = perfect(truth)
+        said[..., said.shape[-1] // 2 :] = 0
+        return said
+
+    whole = evaluate(ann_file, predicted(packed), tmp_path)[1]["bin"]["overall"]
+    half = evaluate(ann_file, predicted(packed, left_half), tmp_path)[1]["bin"]["overall"]
+    assert 0 < half["points"] < whole["points"]
+    assert half["flicker_rel"] < 0.02 and half["order_agreement"] > 0.99
+
+
 def test_a_table_is_printed_for_each_map(ann_file, packed, tmp_path, monkeypatch):
     printed = []
     monkeypatch.setattr(
