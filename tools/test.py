@@ -46,14 +46,26 @@ def main() -> None:
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher, split="test")
     load_weights_from(cfg, args.checkpoint)
     require_writable(cfg.work_dir, "--work-dir")
-    if args.submission is not None:
-        require_result_file(args.submission)
-    cfg.test_evaluator.update(out_dir=cfg.work_dir, submission=args.submission)
+    cfg.test_evaluator.out_dir = cfg.work_dir
+    if "heads" in cfg.model:
+        prepare_detector(cfg, args.submission, args.tta)
+    elif args.submission is not None or args.tta:
+        raise DataError(
+            f"--submission and --tta are for detectors; {args.config} trains {cfg.model.type}: "
+            "leave them out"
+        )
+    Runner.from_cfg(cfg).test()
+
+
+def prepare_detector(cfg: Config, submission: str | None, tta: bool) -> None:
+    """What a detector's evaluation writes, and how often the network looks."""
+    if submission is not None:
+        require_result_file(submission)
+    cfg.test_evaluator.submission = submission
     if not has_ground_truth(cfg.test_evaluator.ann_file):
         only_format(cfg)
-    if args.tta:
+    if tta:
         cfg.model.setdefault("test_time_flips", every_flip(cfg.model.grid))
-    Runner.from_cfg(cfg).test()
 
 
 def require_result_file(path: str) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a detector: ``tools/train.py CONFIG``; several GPUs: ``tools/dist_train.sh``."""
+"""Train what a config describes: ``tools/train.py CONFIG``; GPUs: ``tools/dist_train.sh``."""
 
 from __future__ import annotations
 

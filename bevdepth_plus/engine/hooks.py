@@ -19,6 +19,16 @@ from bevdepth_plus.engine.draws import leave_out, seed_step
 from bevdepth_plus.errors import DataError, TrainingError
 
 
+def tokens_of(data_batch: Mapping) -> list[str]:
+    """Names of a batch's samples.
+
+    A detector's batch holds ``data_samples``, one of depth from motion or of pointmaps ``token``.
+    """
+    if "data_samples" in data_batch:
+        return [sample.token for sample in data_batch["data_samples"]]
+    return list(data_batch["token"])
+
+
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
     """Stop when a loss is NaN or infinite, and name the step, the loss and the samples.
@@ -36,9 +46,9 @@ class NonFiniteLossHook(Hook):
         finite = torch.stack([loss.isfinite().all() for loss in outputs.values()]).tolist()
         broken = [name for name, fine in zip(outputs, finite, strict=True) if not fine]
         if broken:
-            tokens = [sample.token for sample in data_batch["data_samples"]]
             raise TrainingError(
-                f"step {runner.iter}: {', '.join(broken)} is not finite on samples {tokens}; "
+                f"step {runner.iter}: {', '.join(broken)} is not finite on samples "
+                f"{tokens_of(data_batch)}; "
                 "lower the learning rate or look at these samples"
             )
 
@@ -115,7 +125,7 @@ class RandomStateHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        self._seen += len(data_batch["data_samples"]) * get_world_size()
+        self._seen += len(tokens_of(data_batch)) * get_world_size()
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._seen = 0

@@ -17,6 +17,17 @@ def test_a_nan_loss_stops_and_names_step_loss_and_sample():
         NonFiniteLossHook().after_train_iter(SimpleNamespace(iter=7), 0, batch, losses)
 
 
+@pytest.mark.parametrize(
+    "batch",
+    [
+        dict(data_samples=[SimpleNamespace(token="a"), SimpleNamespace(token="b")]),
+        dict(token=["a", "b"], images=torch.zeros(2, 3)),
+    ],
+)
+def test_samples_of_a_detector_s_batch_and_of_a_flat_one_have_names(batch):
+    assert hooks.tokens_of(batch) == ["a", "b"]
+
+
 def test_finite_losses_go_on():
     NonFiniteLossHook().after_train_iter(
         SimpleNamespace(iter=0), 0, dict(data_samples=[]), dict(loss=torch.tensor(1.0))
