@@ -14,7 +14,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from bevdepth_plus.geometry.z_buffer import nearest_depth
-from bevdepth_plus.losses.depth_l1 import depth_l1_loss
+from bevdepth_plus.losses.masking import masked_depth, masked_mean
 
 
 def multi_scale_depth_loss(
@@ -22,8 +22,16 @@ def multi_scale_depth_loss(
     target: Tensor,  # [B, 1, H, W], metres, 0 = none
     first_weight: float = 2.0,
     decay: float = 0.7,
+    log: bool = False,
 ) -> Tensor:
-    """Absolute error at each scale; a coarse cell's target is the nearest depth in it, metres.
+    """Absolute error at each scale; a coarse cell's target is the nearest depth in it.
+
+    Args:
+        depths, target: see above.
+        first_weight: of the finest scale.
+        decay: from the weight of one scale to the next coarser one's.
+        log: of the logarithm of depth (which must be above 0), not of metres: in a street, metres
+            are all about what is far.
 
     Returns:
         A float32 scalar; 0 with gradient where no target is known.
@@ -32,7 +40,10 @@ def multi_scale_depth_loss(
     for index, depth in enumerate(depths):
         stride = target.shape[-1] // depth.shape[-1]
         label = nearest_depth(target, stride) if stride > 1 else target
-        total = total + first_weight * decay**index * depth_l1_loss(depth, label, label > 0)
+        pred, label, known = masked_depth(depth, label, label > 0)
+        if log:
+            pred, label = pred.log(), label.log()
+        total = total + first_weight * decay**index * masked_mean((pred - label).abs(), known)
     return total
 
 
@@ -58,13 +69,12 @@ def edge_aware_smoothness_loss(
 class MultiScaleDepthLoss(nn.Module):
     """:func:`multi_scale_depth_loss` with its weights."""
 
-    def __init__(self, first_weight: float = 2.0, decay: float = 0.7) -> None:
+    def __init__(self, first_weight: float = 2.0, decay: float = 0.7, log: bool = False) -> None:
         super().__init__()
-        self.first_weight = first_weight
-        self.decay = decay
+        self.options = dict(first_weight=first_weight, decay=decay, log=log)
 
     def forward(self, depths: Sequence[Tensor], target: Tensor) -> Tensor:
-        return multi_scale_depth_loss(depths, target, self.first_weight, self.decay)
+        return multi_scale_depth_loss(depths, target, **self.options)
 
 
 @MODELS.register_module()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -20,21 +22,31 @@ from bevdepth_plus.triangulation.network import MotionDepth, Views
 class TriangulationCriterion(nn.Module):
     """What the network said against true depth of the anchor.
 
-    The weights of the parts are those of DELTAS (0.1, 1, 2, 1 and 2 x 0.7^scale).
+    The defaults of the weights are those of DELTAS (0.1, 1, 2, 1 and 2 x 0.7^scale).
 
     Args:
         min_depth: of a target that counts, metres.
+        interest_points, match, point, smoothness: weights.
+        depth: options of :class:`MultiScaleDepthLoss`.
     """
 
-    def __init__(self, min_depth: float = 0.1) -> None:
+    def __init__(
+        self,
+        min_depth: float = 0.1,
+        interest_points: float = 0.1,
+        match: float = 1.0,
+        point: float = 2.0,
+        smoothness: float = 1.0,
+        depth: Mapping | None = None,
+    ) -> None:
         super().__init__()
         self.min_depth = min_depth
-        self.distillation = InterestPointLoss()
-        self.repeatability = RepeatabilityLoss()
-        self.match = MatchLoss()
-        self.point = TriangulatedPointLoss()
-        self.smoothness = EdgeAwareSmoothnessLoss()
-        self.depth = MultiScaleDepthLoss()
+        self.distillation = InterestPointLoss(interest_points)
+        self.repeatability = RepeatabilityLoss(interest_points)
+        self.match = MatchLoss(match)
+        self.point = TriangulatedPointLoss(point)
+        self.smoothness = EdgeAwareSmoothnessLoss(smoothness)
+        self.depth = MultiScaleDepthLoss(**(depth or {}))
 
     def forward(
         self,

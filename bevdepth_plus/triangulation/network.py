@@ -8,6 +8,7 @@ yours to find out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -189,6 +190,40 @@ class TriangulationNetwork(nn.Module):
         return Points(
             keypoints, matches, found, depth, confidence, unproject(keypoints.pixels, depth, anchor)
         )
+
+
+def build_network(
+    depth_range: tuple[float, float],
+    encoder: Mapping | None = None,
+    interest_points: Mapping | None = None,
+    matcher: Mapping | None = None,
+    densifier: Mapping | None = None,
+    **options,
+) -> TriangulationNetwork:
+    """A network from the options of its parts, as configs give them.
+
+    Args:
+        depth_range: metres, of triangulated points and of the answer.
+        encoder: options of :class:`PyramidEncoder`.
+        interest_points: options of :class:`InterestPointNetwork`.
+        matcher: options of :class:`EpipolarMatcher`.
+        densifier: options of :class:`DepthDensifier`, and ``sparse_encoder``: those of the
+            :class:`PyramidEncoder` of the sparse map.
+        options: further ones of :class:`TriangulationNetwork`.
+    """
+    image_encoder = PyramidEncoder(**(encoder or {}))
+    densifier = dict(densifier or {})
+    sparse_encoder = densifier.pop("sparse_encoder", None)
+    if sparse_encoder is not None:
+        densifier["encoder"] = PyramidEncoder(in_channels=2, **sparse_encoder)
+    depth_range = tuple(depth_range)
+    return TriangulationNetwork(
+        InterestPointNetwork(image_encoder, **(interest_points or {})),
+        EpipolarMatcher(**(matcher or {})),
+        DepthDensifier(image_encoder.channels, depth_range, **densifier),
+        depth_range,
+        **options,
+    )
 
 
 def deltas_network(compat: str | None = None) -> TriangulationNetwork:

@@ -1,0 +1,44 @@
+"""Depth from motion on synthetic driving video, in minutes on a CPU."""
+
+_base_ = [
+    "_base_/sequence_loaders.py",
+    "_base_/schedule_cpu.py",
+    "_base_/default_runtime.py",
+]
+
+data_root = "data/synthetic_video"
+final_dim = (96, 256)
+
+model = dict(
+    type="DepthFromMotion",
+    network=dict(
+        depth_range=(2.0, 60.0),
+        encoder=dict(depth=18, base_channels=16),
+        interest_points=dict(channels=32, hidden_channels=32),
+        matcher=dict(samples=48, across=(0.0,), min_length=2.0),
+        densifier=dict(
+            sparse_encoder=dict(depth=18, base_channels=8),
+            channels=(64, 48, 24, 12, 8),
+            aspp_channels=16,
+        ),
+        num_points=384,
+    ),
+    # Metres of a street are all about what is far; pixels of a match are few here.
+    criterion=dict(type="TriangulationCriterion", match=0.1, smoothness=0.1, depth=dict(log=True)),
+)
+
+source = dict(layout="nuscenes", root=data_root)
+sequences = dict(final_dim=final_dim, num_views=3, gap=1)
+train_source = dict(**source, ann_file="bevdepth_plus_infos_train.pkl")
+val_source = dict(**source, ann_file="bevdepth_plus_infos_val.pkl")
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    pin_memory=False,
+    dataset=dict(**sequences, sources=[train_source]),
+)
+val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(**sequences, sources=[val_source]))
+test_dataloader = val_dataloader
+
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
+log_processor = dict(by_epoch=False)
