@@ -14,6 +14,9 @@ from mmengine.config import Config
 import bevdepth_plus.plugin  # noqa: F401
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+# Networks of the wings, which are no detectors: each trains on pairs or sequences.
+WINGS = sorted(path.stem for path in CONFIGS.glob("deltas_*.py"))
+DETECTORS = sorted({path.stem for path in CONFIGS.glob("*.py")} - set(WINGS))
 RECIPE = sorted(path.stem for path in CONFIGS.glob("bevdepth_*r*_*.py"))
 
 
@@ -32,7 +35,7 @@ def innermost(dataset: dict) -> dict:
     return innermost(dataset["dataset"]) if "dataset" in dataset else dataset
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.py")))
+@pytest.mark.parametrize("name", DETECTORS)
 def test_the_parts_of_every_model_fit_together(name):
     config = load(name)
     model = build(config).eval()
@@ -57,6 +60,30 @@ def test_the_parts_of_every_model_fit_together(name):
     for split in ("train", "val", "test"):
         pipeline = innermost(config[f"{split}_dataloader"].dataset).pipeline
         assert tuple(pipeline["augment_images"]["final_dim"]) == (height, width)
+
+
+@pytest.mark.parametrize("name", WINGS)
+def test_a_wing_s_network_takes_the_images_of_its_data_sets(name):
+    register_all_modules()
+    config = load(name)
+    sizes = {tuple(config[f"{s}_dataloader"].dataset.final_dim) for s in ("train", "val", "test")}
+    (size,) = sizes
+    model = MODELS.build(config.model).eval()
+    num_views = config.val_dataloader.dataset.num_views
+    poses = torch.eye(4).repeat(1, num_views - 1, 1, 1)
+    poses[..., 0, 3] = 1.0
+    batch = dict(
+        images=torch.zeros(1, num_views, 3, *size, dtype=torch.uint8),
+        intrinsics=torch.tensor([[200.0, 0, size[1] / 2], [0, 200, size[0] / 2], [0, 0, 1]]).expand(
+            1, num_views, 3, 3
+        ),
+        anchor_T_source=poses,
+        depth=torch.full((1, *size), 5.0),
+        token=["a"],
+    )
+    with torch.no_grad():
+        (prediction,) = model(**model.data_preprocessor(batch), mode="predict")
+    assert {depth.shape for depth in prediction["pred_depths"].values()} == {size}
 
 
 @pytest.mark.parametrize("name", RECIPE)

@@ -78,6 +78,16 @@ def test_the_finest_scale_is_taught_and_most():
     assert costs == pytest.approx([2.0, 1.4, 0.98, 0.686])
 
 
+def test_over_log_depth_a_tenth_costs_the_same_near_and_far():
+    for metres in (0.5, 5.0, 50.0):
+        target = torch.full((1, 1, 8, 8), metres)
+        cost = multi_scale_depth_loss([1.1 * target], target, log=True)
+        torch.testing.assert_close(cost, 2 * torch.tensor(1.1).log())
+    depth = torch.full((1, 1, 8, 8), 5.0, requires_grad=True)
+    multi_scale_depth_loss([depth], torch.zeros(1, 1, 8, 8), log=True).backward()
+    assert (depth.grad == 0).all()
+
+
 def test_a_coarse_cell_without_depth_is_not_taught():
     target = torch.zeros(1, 1, 16, 16)
     target[..., 0, 0] = 4.0
