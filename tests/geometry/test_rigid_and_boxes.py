@@ -92,3 +92,10 @@ def test_a_point_is_inside_only_within_the_half_sizes():
 def test_boxes_of_a_wrong_width_are_refused():
     with pytest.raises(ValueError, match=r"\[M, 7\] or \[M, 9\], got \(2, 8\)"):
         transform_boxes(torch.zeros(2, 8), torch.eye(4))
+def test_poses_keep_their_precision_under_autocast():
+    pose = torch.eye(4)
+    pose[:3, 3] = torch.tensor([1234.567, -89.123, 3.21])
+    points = torch.tensor([[0.123, 4.567, 8.901]])
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = transform_points(invert_rigid(pose), transform_points(pose, points))
+    torch.testing.assert_close(moved, points, rtol=0, atol=1e-3)
