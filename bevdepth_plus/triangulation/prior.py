@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.geometry.depth_bins import DepthBins
+from bevdepth_plus.geometry.epipolar import pixel_lines
 from bevdepth_plus.geometry.pinhole import pixel_centres
 from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.geometry.triangulation import InverseDepth, triangulate_inverse_depth
@@ -19,6 +20,7 @@ from bevdepth_plus.geometry.z_buffer import nearest_depth
 from bevdepth_plus.losses.triangulated_points import triangulated_point_loss
 from bevdepth_plus.models.depth.prior import DepthPrior, View
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
+from bevdepth_plus.triangulation.static_check import agreement, on_line_share
 
 
 class CellDepth(NamedTuple):
@@ -41,8 +43,10 @@ class TriangulationPrior(DepthPrior):
 
     The sources of a camera are itself at past moments, and the cameras beside it at the same
     moment. It says nothing where there is no parallax: a vehicle that stands, cells round the
-    epipole, cells that no source sees. Moving objects break its assumption in the past frames; it
-    is one voice among two there, and never more certain than its ``trust``.
+    epipole, cells that no source sees. Moving objects break its assumption in past frames: a match
+    counts less where a place beside the epipolar line looks more alike, and where sources disagree
+    on the depth (``static_check``). An object that moves along the line is not noticed where only
+    one source sees it.
 
     Args:
         in_channels, stride: see :class:`DepthPrior`.
@@ -51,10 +55,13 @@ class TriangulationPrior(DepthPrior):
         samples: along each epipolar segment.
         neighbours: cameras at the same moment to look into, those that look nearest.
         min_length: of a segment, pixels.
+        moving_radius: of the search for a better place beside the line, feature cells; 0: none, and
+            moving objects are not looked for at all.
         loss_weight: of the triangulated points.
     """
 
     single_image = False
+    static_only = True
 
     def __init__(
         self,
@@ -65,12 +72,14 @@ class TriangulationPrior(DepthPrior):
         samples: int = 64,
         neighbours: int = 2,
         min_length: float = 2.0,
+        moving_radius: int = 3,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         self.stride = stride
         self.depth_range = depth_range
         self.neighbours = neighbours
+        self.moving_radius = moving_radius
         self.loss_weight = loss_weight
         self.descriptor = nn.Conv2d(in_channels, channels, 1)
         self.matcher = EpipolarMatcher(stride, samples, across=(0.0,), min_length=min_length)
@@ -103,25 +112,15 @@ class TriangulationPrior(DepthPrior):
         size = cells[0] * self.stride, cells[1] * self.stride
         pixels = pixel_centres(size, self.stride, device=others.device).flatten(0, 1)
         pixels = pixels.to(others.dtype).expand(batch * num_cameras, -1, -1)
-        matches = self.matcher(
-            maps[0].flatten(0, 1).float(),
-            others,
-            pixels,
-            intrinsics,
-            matrices,
-            source_T_anchor,
-            size,
-            self.depth_range,
+        rig = (pixels, intrinsics, matrices, source_T_anchor)
+        found, trust = self._triangulate(maps[0].flatten(0, 1).float(), others, rig, size)
+        mean, variance, trust = (
+            values.unflatten(0, (batch, num_cameras))
+            for values in (found.mean, found.variance, trust)
         )
-        found = triangulate_inverse_depth(
-            pixels, intrinsics, matches.pixels, matches.information, matrices, source_T_anchor
-        )
-        trust = matches.confidence.amax(1).unflatten(0, (batch, num_cameras))
         if view.cameras.mask is not None:
             trust = torch.where(view.cameras.mask[..., None], trust, 0.0)
-        shape = batch, num_cameras, -1
-        inverse_depth = InverseDepth(found.mean.reshape(shape), found.variance.reshape(shape))
-        return CellDepth(inverse_depth, trust, tuple(cells))
+        return CellDepth(InverseDepth(mean, variance), trust, tuple(cells))
 
     def log_bins(
         self, prediction: CellDepth | None, bins: DepthBins, cells: tuple[int, int]
@@ -152,6 +151,46 @@ class TriangulationPrior(DepthPrior):
             target.flatten(0, 1),
         )
         return {"point": self.loss_weight * points}
+
+    def _triangulate(
+        self,
+        own: Tensor,  # [B * N, C, H, W], descriptors of the anchors
+        others: Tensor,  # [B * N, V, C, H, W], of the sources
+        rig: tuple[Tensor, Tensor, Tensor, Tensor],
+        size: tuple[int, int],
+    ) -> tuple[InverseDepth, Tensor]:
+        """Inverse depth and trust of each cell, ``[B * N, H * W]``.
+
+        ``rig`` holds the cells' pixels, the anchors' intrinsics, the sources' and their poses.
+        """
+        pixels, intrinsics, matrices, source_T_anchor = rig
+        matches = self.matcher(own, others, *rig, size, self.depth_range)
+        confidence, lines = matches.confidence, pixel_lines(*rig)
+        if self.moving_radius:
+            confidence = confidence * on_line_share(
+                own,
+                others,
+                pixels,
+                matches.pixels,
+                lines,
+                self.stride,
+                self.moving_radius,
+                self.matcher.log_scale.exp(),
+            )
+        found = triangulate_inverse_depth(
+            pixels,
+            intrinsics,
+            matches.pixels,
+            confidence / matches.variance,
+            matrices,
+            source_T_anchor,
+        )
+        trust = confidence.amax(1)
+        if self.moving_radius:
+            trust = trust * agreement(
+                matches.pixels, matches.variance, confidence, lines, found.mean
+            )
+        return found, trust
 
     def _descriptors(self, features: Tensor, channels: int) -> Tensor:
         """Of length 1, ``[B, N, C, H, W]``."""

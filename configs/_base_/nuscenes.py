@@ -22,6 +22,7 @@ order = [
     "past_depth",
     "augment_bev",
     "load_map",
+    "mark_moving",
     "drop_cameras",  # before drop_boxes: boxes of a lost camera are uncovered
     "drop_boxes",
     "pack",

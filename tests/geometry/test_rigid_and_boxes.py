@@ -92,6 +92,8 @@ def test_a_point_is_inside_only_within_the_half_sizes():
 def test_boxes_of_a_wrong_width_are_refused():
     with pytest.raises(ValueError, match=r"\[M, 7\] or \[M, 9\], got \(2, 8\)"):
         transform_boxes(torch.zeros(2, 8), torch.eye(4))
+
+
 def test_poses_keep_their_precision_under_autocast():
     pose = torch.eye(4)
     pose[:3, 3] = torch.tensor([1234.567, -89.123, 3.21])

@@ -8,6 +8,7 @@ from bevdepth_plus.datasets.transforms.image_augmentation import ImageAugmentati
 from bevdepth_plus.datasets.transforms.lidar_depth import LidarDepthMaps, LoadLidarPoints
 from bevdepth_plus.datasets.transforms.load_images import LoadMultiViewImages
 from bevdepth_plus.datasets.transforms.map_layers import LoadMapLayers
+from bevdepth_plus.datasets.transforms.moving_objects import MovingObjectPixels
 from bevdepth_plus.datasets.transforms.optical_flow import LoadOpticalFlow
 from bevdepth_plus.datasets.transforms.pack import PackBEVInputs
 from bevdepth_plus.datasets.transforms.past_lidar_depth import PastLidarDepthMaps
@@ -24,6 +25,7 @@ __all__ = [
     "LoadMultiViewImages",
     "LoadOpticalFlow",
     "LoadTeacherDepth",
+    "MovingObjectPixels",
     "PackBEVInputs",
     "PastLidarDepthMaps",
 ]

@@ -52,7 +52,8 @@ class PackBEVInputs(BaseTransform):
     frames, both 0 for cameras that are out; ``teacher_depth`` as ``depth`` if a teacher's was
     loaded; ``correspondence`` float32 [S - 1, N, 2, h, w] and ``correspondence_valid`` bool
     [S - 1, N, h, w] if there is optical flow (see
-    ``LoadOpticalFlow``), False for cameras that are out. ``data_samples``: a ``Det3DDataSample``
+    ``LoadOpticalFlow``), False for cameras that are out; ``moving`` bool [N, H, W] if moving
+    objects are marked. ``data_samples``: a ``Det3DDataSample``
     with ``gt_instances_3d`` (``bboxes_3d`` in the augmented ego frame, ``labels_3d``), ``gt_map``
     uint8 [L, Y, X] if there are map layers, and the meta keys; its ``img_path`` names the key
     frame's N images, its ``img_shape`` is the height and width of the packed images.
@@ -80,6 +81,8 @@ class PackBEVInputs(BaseTransform):
         if "correspondence" in results:
             inputs["correspondence"] = torch.from_numpy(results["correspondence"])
             inputs["correspondence_valid"] = torch.from_numpy(_kept(results))
+        if "moving_pixels" in results:
+            inputs["moving"] = torch.from_numpy(results["moving_pixels"])
         return {"inputs": inputs, "data_samples": self._data_sample(results)}
 
     def __repr__(self) -> str:

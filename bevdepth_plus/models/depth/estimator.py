@@ -172,7 +172,10 @@ class DepthEstimator(BaseModule):
             if key.fused is not None:
                 losses["loss_depth_fused"] = self.bin_loss(key.fused, target, self.bins)
         for name, prior in self.priors.items():
-            parts = prior.loss(key.priors[name], self._labels(inputs), key.cameras)
+            labels = self._labels(inputs)
+            if prior.static_only and "moving" in inputs:
+                labels = torch.where(inputs["moving"], 0.0, labels)
+            parts = prior.loss(key.priors[name], labels, key.cameras)
             losses |= {f"loss_{name}_{part}": value for part, value in parts.items()}
         if self.focal_branch is not None and key.focal is not None:
             losses["loss_focal"] = self.focal_branch.loss(key.focal, key.cameras)

@@ -52,9 +52,12 @@ class DepthPrior(nn.Module):
     Attributes:
         single_image: the prediction of a camera follows from its own image and calibration, so a
             deployed model may run camera by camera. False where past frames or other cameras count.
+        static_only: it learns from a world that stands still; labels of moving objects are kept
+            from its ``loss`` where the pipeline marks them (``MovingObjectPixels``).
     """
 
     single_image: bool = True
+    static_only: bool = False
 
     def forward(self, view: View) -> Any:
         """The prior's prediction of a moment; the estimator passes it to the other methods."""

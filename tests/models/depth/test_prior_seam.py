@@ -105,3 +105,25 @@ def test_a_prior_that_says_nothing_changes_nothing(small_config, make_batch):
             for model in (with_prior, without)
         ]
     assert torch.equal(*boxes)
+
+
+def test_a_prior_of_a_static_world_is_not_taught_by_what_moves(toy_config, make_batch):
+    """Marked pixels are 0 in its labels, and stay in those of the others."""
+    seen = {}
+
+    def remember(name):
+        return lambda prediction, labels, cameras: seen.update({name: labels}) or {}
+
+    config = copy.deepcopy(toy_config)
+    config["depth"]["priors"]["other"] = dict(type="ToyPrior")
+    model = MODELS.build(config)
+    for name, prior in model.depth.priors.items():
+        prior.loss = remember(name)
+    model.depth.priors["toy"].static_only = True
+    batch = model.data_preprocessor(make_batch(), training=True)
+    inputs = batch["inputs"]
+    inputs["moving"] = torch.zeros_like(inputs["depth"], dtype=torch.bool)
+    inputs["moving"][..., :20] = True
+    model(**batch, mode="loss")
+    assert (seen["toy"][..., :20] == 0).all() and (seen["other"][..., :20] > 0).any()
+    assert torch.equal(seen["toy"][..., 20:], seen["other"][..., 20:])
