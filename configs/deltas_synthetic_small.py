@@ -24,7 +24,7 @@ model = dict(
         num_points=384,
     ),
     # Metres of a street are all about what is far; pixels of a match are few here.
-    criterion=dict(type="TriangulationCriterion", match=0.1, smoothness=0.1, depth=dict(log=True)),
+    criterion=dict(type="TriangulationCriterion", match=0.05, smoothness=0.1, depth=dict(log=True)),
 )
 
 source = dict(layout="nuscenes", root=data_root)

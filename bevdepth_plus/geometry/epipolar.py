@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bevdepth_plus.geometry.pinhole import rays
+from bevdepth_plus.geometry.pinhole import in_image, rays
 
 # The smallest depth factor of a visible point: seen from the source, a point at inverse depth w
 # lies at (depth factor / w) metres. It excludes the plane of the camera itself.
@@ -121,6 +121,23 @@ def epipolar_segments(
     end_pixels = torch.where(visible[..., None, None], end_pixels, 0.0)
     start, end = end_pixels.unbind(-2)
     return EpipolarSegments(start, end, ends, factor, _length(end - start), visible)
+
+
+def seen_at_depth(
+    lines: PixelLines,
+    depth: Tensor,  # [B, P], metres, 0 = unknown
+    size: tuple[int, int],  # height, width of the source images
+) -> tuple[Tensor, Tensor]:
+    """Where each source sees the points, ``[B, V, P, 2]``, and whether it does, ``[B, V, P]``.
+
+    What stands before a point is not looked at. Places of points that are not seen mean nothing.
+    """
+    known = depth > 0
+    inverse = 1 / torch.where(known, depth, 1.0)[:, None].expand(lines.offset.shape[:3])
+    homogeneous = lines.at(inverse)
+    before = homogeneous[..., 2] > _MIN_DEPTH_FACTOR
+    found = homogeneous[..., :2] / torch.where(before, homogeneous[..., 2], 1.0)[..., None]
+    return found, in_image(found, size) & before & known[:, None]
 
 
 def sample_segments(

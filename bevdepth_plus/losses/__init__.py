@@ -47,8 +47,10 @@ from bevdepth_plus.losses.temporal_order import (
     temporal_order_loss,
 )
 from bevdepth_plus.losses.triangulated_points import (
+    MatchLikelihoodLoss,
     MatchLoss,
     TriangulatedPointLoss,
+    match_likelihood_loss,
     match_loss,
     triangulated_point_loss,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "DepthNormalConsistencyLoss",
     "EdgeAwareSmoothnessLoss",
     "InterestPointLoss",
+    "MatchLikelihoodLoss",
     "MatchLoss",
     "MatchedDepthLoss",
     "MultiScaleDepthLoss",
@@ -86,6 +89,7 @@ __all__ = [
     "edge_aware_smoothness_loss",
     "edge_normal_loss",
     "interest_point_loss",
+    "match_likelihood_loss",
     "match_loss",
     "matched_depths",
     "multi_scale_depth_loss",

@@ -3,6 +3,9 @@
 After DELTAS (Sinha et al., ECCV 2020): the distance of a match to the true reprojection, and the
 error of the point. The latter is taken over inverse depth here, since a point near infinity has no
 useful distance in metres.
+
+Our match is the mean over the best peak's neighbourhood, so that distance teaches nothing about a
+peak elsewhere: a wrong match would stay wrong. :func:`match_likelihood_loss` teaches all samples.
 """
 
 from __future__ import annotations
@@ -26,6 +29,33 @@ def match_loss(
     """
     difference = torch.where(mask[..., None], matches.float() - target.float(), 1.0)
     return masked_mean(difference.norm(dim=-1), mask)
+
+
+def match_likelihood_loss(
+    logits: Tensor,  # [B, V, P, S + 1], the last is "none of the samples"
+    places: Tensor,  # [B, V, P, S, 2], pixels
+    target: Tensor,  # [B, V, P, 2], true reprojections
+    seen: Tensor,  # [B, V, P], bool: the true place lies in the image
+    mask: Tensor,  # [B, V, P], bool: the true depth is known and the view searched
+    sigma: float = 1.0,
+) -> Tensor:
+    """Cross-entropy of the samples against the true place; a place outside must be "none".
+
+    The target is a Gaussian round the true place: ``sigma`` pixels, or half the distance of two
+    samples where that is more.
+
+    Returns:
+        A float32 scalar; 0 with gradient where the mask is empty.
+    """
+    places = places.float()
+    target = torch.where((seen & mask)[..., None], target.float(), 0.0)
+    spacing = (places[..., 1, :] - places[..., 0, :]).norm(dim=-1)  # [B, V, P]
+    width = (spacing / 2).clamp(min=sigma)[..., None]
+    square = (places - target[..., None, :]).square().sum(-1) / width.square()  # [B, V, P, S]
+    share = torch.softmax(-0.5 * square, dim=-1)
+    log = logits.float().log_softmax(-1)
+    found = -(share.detach() * log[..., :-1]).sum(-1)
+    return masked_mean(torch.where(seen, found, -log[..., -1]), mask)
 
 
 def triangulated_point_loss(
@@ -74,3 +104,19 @@ class TriangulatedPointLoss(nn.Module):
         return self.loss_weight * triangulated_point_loss(
             inverse_depth, variance, target, self.half_trusted
         )
+
+
+@MODELS.register_module()
+class MatchLikelihoodLoss(nn.Module):
+    """:func:`match_likelihood_loss` times a weight."""
+
+    def __init__(self, loss_weight: float = 1.0, sigma: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.sigma = sigma
+
+    def forward(
+        self, logits: Tensor, places: Tensor, target: Tensor, seen: Tensor, mask: Tensor
+    ) -> Tensor:
+        loss = match_likelihood_loss(logits, places, target, seen, mask, self.sigma)
+        return self.loss_weight * loss

@@ -9,11 +9,15 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bevdepth_plus.geometry.epipolar import pixel_lines
-from bevdepth_plus.geometry.pinhole import in_image, pixel_centres
+from bevdepth_plus.geometry.epipolar import pixel_lines, seen_at_depth
+from bevdepth_plus.geometry.pinhole import pixel_centres
 from bevdepth_plus.losses.interest_points import InterestPointLoss, RepeatabilityLoss
 from bevdepth_plus.losses.multi_scale_depth import EdgeAwareSmoothnessLoss, MultiScaleDepthLoss
-from bevdepth_plus.losses.triangulated_points import MatchLoss, TriangulatedPointLoss
+from bevdepth_plus.losses.triangulated_points import (
+    MatchLikelihoodLoss,
+    MatchLoss,
+    TriangulatedPointLoss,
+)
 from bevdepth_plus.triangulation.keypoints import score_map
 from bevdepth_plus.triangulation.network import MotionDepth, Views
 
@@ -22,11 +26,12 @@ from bevdepth_plus.triangulation.network import MotionDepth, Views
 class TriangulationCriterion(nn.Module):
     """What the network said against true depth of the anchor.
 
-    The defaults of the weights are those of DELTAS (0.1, 1, 2, 1 and 2 x 0.7^scale).
+    The defaults of the weights are those of DELTAS (0.1, 1, 2, 1 and 2 x 0.7^scale). The likelihood
+    of matches is ours: see ``losses/triangulated_points.py``.
 
     Args:
         min_depth: of a target that counts, metres.
-        interest_points, match, point, smoothness: weights.
+        interest_points, match, likelihood, point, smoothness: weights.
         depth: options of :class:`MultiScaleDepthLoss`.
     """
 
@@ -35,6 +40,7 @@ class TriangulationCriterion(nn.Module):
         min_depth: float = 0.1,
         interest_points: float = 0.1,
         match: float = 1.0,
+        likelihood: float = 1.0,
         point: float = 2.0,
         smoothness: float = 1.0,
         depth: Mapping | None = None,
@@ -44,6 +50,7 @@ class TriangulationCriterion(nn.Module):
         self.distillation = InterestPointLoss(interest_points)
         self.repeatability = RepeatabilityLoss(interest_points)
         self.match = MatchLoss(match)
+        self.likelihood = MatchLikelihoodLoss(likelihood)
         self.point = TriangulatedPointLoss(point)
         self.smoothness = EdgeAwareSmoothnessLoss(smoothness)
         self.depth = MultiScaleDepthLoss(**(depth or {}))
@@ -67,9 +74,14 @@ class TriangulationCriterion(nn.Module):
         else:
             loss = self.distillation(logits[:, 0], teacher)
         matches = points.matches
-        return {
+        known = (depth > 0)[:, None] & matches.usable  # [B, V, P]
+        losses = {
             "loss_interest_points": loss,
             "loss_match": self.match(matches.pixels, expected, seen & matches.usable),
+        }
+        if matches.scores is not None:
+            losses["loss_likelihood"] = self.likelihood(*matches.scores, expected, seen, known)
+        return losses | {
             "loss_point": self.point(
                 points.inverse_depth.mean,
                 points.inverse_depth.variance,
@@ -95,15 +107,10 @@ def reproject(
     views: Views,
 ) -> tuple[Tensor, Tensor]:
     """Where each source sees the points, ``[B, V, P, 2]``, and whether it does, ``[B, V, P]``."""
-    known = depth > 0
     lines = pixel_lines(
         pixels, views.intrinsics[:, 0], views.intrinsics[:, 1:], views.source_T_anchor
     )
-    inverse = 1 / torch.where(known, depth, 1.0)[:, None].expand(lines.offset.shape[:3])
-    homogeneous = lines.at(inverse)
-    before = homogeneous[..., 2] > 1e-4
-    found = homogeneous[..., :2] / torch.where(before, homogeneous[..., 2], 1.0)[..., None]
-    return found, in_image(found, views.images.shape[-2:]) & before & known[:, None]
+    return seen_at_depth(lines, depth, views.images.shape[-2:])
 
 
 def warped_scores(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,18 @@ from bevdepth_plus.triangulation.correlation import correlate, sample_descriptor
 _SMALLEST_VARIANCE = 0.01
 
 
+class SampleScores(NamedTuple):
+    """What was compared for each point, for the loss that teaches where to look.
+
+    Attributes:
+        logits: of S samples of a segment and, last, of "none of them", ``[B, V, P, S + 1]``.
+        places: of the samples, pixels, ``[B, V, P, S, 2]``.
+    """
+
+    logits: Tensor
+    places: Tensor
+
+
 @dataclass(frozen=True)
 class Matches:
     """What V source views say about P points.
@@ -31,12 +44,14 @@ class Matches:
         variance: of that place along the line, pixels^2, ``[B, V, P]``.
         confidence: probability of the match, 0 to 1, ``[B, V, P]``; 0 where not usable.
         usable: whether the segment lies in the image and is long enough, ``[B, V, P]``.
+        scores: of all samples; None in the public code's matcher.
     """
 
     pixels: Tensor
     variance: Tensor
     confidence: Tensor
     usable: Tensor
+    scores: SampleScores | None = None
 
     @property
     def information(self) -> Tensor:
@@ -125,7 +140,9 @@ class EpipolarMatcher(nn.Module):
         mean = (by_sample * along).sum(-1, keepdim=True)
         variance = (by_sample * (along - mean).square()).sum(-1) + _SMALLEST_VARIANCE
         usable = segments.visible & (segments.length >= self.min_length)
-        return Matches(found, variance, torch.where(usable, confidence, 0.0), usable)
+        confidence = torch.where(usable, confidence, 0.0)
+        scores = SampleScores(logits, places.flatten(-3, -2))
+        return Matches(found, variance, confidence, usable, scores)
 
 
 def widened(

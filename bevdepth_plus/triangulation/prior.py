@@ -12,14 +12,17 @@ from torch.nn import functional
 
 from bevdepth_plus.geometry.cameras import Cameras
 from bevdepth_plus.geometry.depth_bins import DepthBins
-from bevdepth_plus.geometry.epipolar import pixel_lines
+from bevdepth_plus.geometry.epipolar import PixelLines, pixel_lines, seen_at_depth
 from bevdepth_plus.geometry.pinhole import pixel_centres
 from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.geometry.triangulation import InverseDepth, triangulate_inverse_depth
 from bevdepth_plus.geometry.z_buffer import nearest_depth
-from bevdepth_plus.losses.triangulated_points import triangulated_point_loss
+from bevdepth_plus.losses.triangulated_points import (
+    match_likelihood_loss,
+    triangulated_point_loss,
+)
 from bevdepth_plus.models.depth.prior import DepthPrior, View
-from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
+from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, Matches
 from bevdepth_plus.triangulation.static_check import agreement, on_line_share
 
 
@@ -30,11 +33,14 @@ class CellDepth(NamedTuple):
         inverse_depth: mean and variance, ``[B, N, H * W]`` each.
         trust: probability that the match is one, 0 where nothing was found, ``[B, N, H * W]``.
         cells: rows and columns.
+        matches, lines: of all cells of all cameras, ``[B * N, V, H * W]``; what the loss teaches.
     """
 
     inverse_depth: InverseDepth
     trust: Tensor
     cells: tuple[int, int]
+    matches: Matches
+    lines: PixelLines
 
 
 @MODELS.register_module()
@@ -58,6 +64,7 @@ class TriangulationPrior(DepthPrior):
         moving_radius: of the search for a better place beside the line, feature cells; 0: none, and
             moving objects are not looked for at all.
         loss_weight: of the triangulated points.
+        likelihood_weight: of the matches' likelihood, see ``losses/triangulated_points.py``.
     """
 
     single_image = False
@@ -74,6 +81,7 @@ class TriangulationPrior(DepthPrior):
         min_length: float = 2.0,
         moving_radius: int = 3,
         loss_weight: float = 1.0,
+        likelihood_weight: float = 0.2,
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -81,6 +89,7 @@ class TriangulationPrior(DepthPrior):
         self.neighbours = neighbours
         self.moving_radius = moving_radius
         self.loss_weight = loss_weight
+        self.likelihood_weight = likelihood_weight
         self.descriptor = nn.Conv2d(in_channels, channels, 1)
         self.matcher = EpipolarMatcher(stride, samples, across=(0.0,), min_length=min_length)
         # Of inverse depth: what poses and the field of view leave open, also for a sharp match.
@@ -113,14 +122,16 @@ class TriangulationPrior(DepthPrior):
         pixels = pixel_centres(size, self.stride, device=others.device).flatten(0, 1)
         pixels = pixels.to(others.dtype).expand(batch * num_cameras, -1, -1)
         rig = (pixels, intrinsics, matrices, source_T_anchor)
-        found, trust = self._triangulate(maps[0].flatten(0, 1).float(), others, rig, size)
+        own = maps[0].flatten(0, 1).float()
+        matches, lines = self.matcher(own, others, *rig, size, self.depth_range), pixel_lines(*rig)
+        found, trust = self._triangulate(own, others, rig, matches, lines)
         mean, variance, trust = (
             values.unflatten(0, (batch, num_cameras))
             for values in (found.mean, found.variance, trust)
         )
         if view.cameras.mask is not None:
             trust = torch.where(view.cameras.mask[..., None], trust, 0.0)
-        return CellDepth(InverseDepth(mean, variance), trust, tuple(cells))
+        return CellDepth(InverseDepth(mean, variance), trust, tuple(cells), matches, lines)
 
     def log_bins(
         self, prediction: CellDepth | None, bins: DepthBins, cells: tuple[int, int]
@@ -142,30 +153,37 @@ class TriangulationPrior(DepthPrior):
     ) -> dict[str, Tensor]:
         if prediction is None:
             return {}
-        target = nearest_depth(labels, self.stride).flatten(-2)
-        target = torch.where(prediction.trust > 0, target, 0.0)
+        target = nearest_depth(labels, self.stride).flatten(-2).flatten(0, 1)  # [B * N, H * W]
+        matches = prediction.matches
+        size = labels.shape[-2:]
+        places, seen = seen_at_depth(prediction.lines, target, size)
+        known = (target > 0)[:, None] & matches.usable
+        likelihood = match_likelihood_loss(*matches.scores, places, seen, known)
         found = prediction.inverse_depth
         points = triangulated_point_loss(
             found.mean.flatten(0, 1),
             found.variance.flatten(0, 1),
-            target.flatten(0, 1),
+            torch.where(prediction.trust.flatten(0, 1) > 0, target, 0.0),
         )
-        return {"point": self.loss_weight * points}
+        return {
+            "match": self.likelihood_weight * likelihood,
+            "point": self.loss_weight * points,
+        }
 
     def _triangulate(
         self,
         own: Tensor,  # [B * N, C, H, W], descriptors of the anchors
         others: Tensor,  # [B * N, V, C, H, W], of the sources
         rig: tuple[Tensor, Tensor, Tensor, Tensor],
-        size: tuple[int, int],
+        matches: Matches,
+        lines: PixelLines,
     ) -> tuple[InverseDepth, Tensor]:
         """Inverse depth and trust of each cell, ``[B * N, H * W]``.
 
         ``rig`` holds the cells' pixels, the anchors' intrinsics, the sources' and their poses.
         """
         pixels, intrinsics, matrices, source_T_anchor = rig
-        matches = self.matcher(own, others, *rig, size, self.depth_range)
-        confidence, lines = matches.confidence, pixel_lines(*rig)
+        confidence = matches.confidence
         if self.moving_radius:
             confidence = confidence * on_line_share(
                 own,

@@ -6,6 +6,7 @@ import torch
 from bevdepth_plus.losses import (
     edge_aware_smoothness_loss,
     interest_point_loss,
+    match_likelihood_loss,
     match_loss,
     multi_scale_depth_loss,
     repeatability_loss,
@@ -105,3 +106,43 @@ def test_a_step_of_depth_costs_less_across_an_edge_of_the_image():
     torch.testing.assert_close(
         edge_aware_smoothness_loss(10 * depth, flat), edge_aware_smoothness_loss(depth, flat)
     )
+
+
+def segment(peak: int, samples: int = 21) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits with a peak at one sample, and places 4 pixels apart along a row, one point."""
+    logits = torch.zeros(1, 1, 1, samples + 1)
+    logits[..., peak] = 10.0
+    columns = 4.0 * torch.arange(samples)
+    return logits, torch.stack([columns, torch.full_like(columns, 7.0)], dim=-1)[None, None, None]
+
+
+def likelihood(logits, places, column: float, seen: bool = True, known: bool = True):
+    target = torch.tensor([[[[column, 7.0]]]])
+    return match_likelihood_loss(
+        logits, places, target, torch.tensor([[[seen]]]), torch.tensor([[[known]]])
+    )
+
+
+def test_a_wrong_peak_is_drawn_to_a_true_place_far_away():
+    """The distance of a match cannot: it is a mean over the wrong peak's neighbours alone."""
+    logits, places = segment(peak=3)
+    logits.requires_grad_()
+    likelihood(logits, places, column=4.0 * 17).backward()
+    gradient = logits.grad.flatten()
+    assert gradient[3] > 0.5 and gradient[17] < -0.5
+    assert likelihood(*segment(peak=17), column=4.0 * 17) < 0.3 * likelihood(logits, places, 68.0)
+
+
+def test_a_place_outside_the_image_teaches_none():
+    logits, places = segment(peak=3)
+    assert likelihood(logits, places, column=-50.0, seen=False) > 9
+    logits, places = segment(peak=21)
+    assert likelihood(logits, places, column=float("nan"), seen=False) < 0.01
+
+
+def test_matches_of_unknown_depth_teach_nothing():
+    logits, places = segment(peak=3)
+    logits.requires_grad_()
+    loss = likelihood(logits, places, column=float("inf"), known=False)
+    loss.backward()
+    assert loss == 0 and (logits.grad == 0).all()

@@ -117,6 +117,15 @@ def test_its_loss_is_small_where_it_is_right_and_teaches():
     assert made.descriptor.weight.grad.abs().max() > 0
 
 
+def test_its_matches_are_taught_where_they_are_wrong():
+    made = prior()
+    found = made(view(cameras(), (view(cameras(sideways=1.0)),)))
+    right = made.loss(found, torch.full((1, 1, 128, 256), DEPTH), cameras())["match"]
+    wrong = made.loss(found, torch.full((1, 1, 128, 256), 3 * DEPTH), cameras())["match"]
+    unknown = made.loss(found, torch.zeros(1, 1, 128, 256), cameras())["match"]
+    assert right < 0.3 * wrong and unknown == 0
+
+
 def moved_wall(up: float = 0.0, left: float = 0.0) -> torch.Tensor:
     """Features of a past camera 1 m to the left, in which the wall itself stood elsewhere."""
     u, v = cell_centres(CELLS, STRIDE)
