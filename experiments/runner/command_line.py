@@ -6,7 +6,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,17 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def run_experiment(
-    name: str, variants: Sequence[Variant], tests: Sequence[TestSet], args: argparse.Namespace
+    name: str,
+    variants: Sequence[Variant],
+    tests: Sequence[TestSet],
+    args: argparse.Namespace,
+    common: Mapping | None = None,
 ) -> tuple[dict[str, Any], int]:
     """Run an experiment from parsed options; returns its results and the exit status.
+
+    Args:
+        name, variants, tests, args: see above.
+        common: overrides of every variant; default: a detector's ``data_root`` is ``--data``.
 
     Raises:
         DataError: an unknown variant, or the training data are not there.
@@ -88,7 +96,7 @@ def run_experiment(
         args.steps,
         args.out,
         args.work_dir.resolve(),
-        common=dict(train_dataloader=dict(dataset=dict(data_root=f"{args.data}/"))),
+        common=_data_root(args.data) if common is None else common,
         command=f"python -m experiments.{name}.run --seeds {seeds}{steps}",
         tools=Tools(threads=args.threads),
     )
@@ -97,3 +105,7 @@ def run_experiment(
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return experiment.results, 1 if failures else 0
+
+
+def _data_root(root: str) -> dict:
+    return dict(train_dataloader=dict(dataset=dict(data_root=f"{root}/")))

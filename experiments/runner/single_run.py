@@ -81,7 +81,7 @@ class Run:
         self.folder = run_folder(work_dir, variant.name, seed, self.hash)
         self.name = f"{variant.name} seed {seed}"
         self.steps = self.config["train_cfg"]["max_iters"]
-        self.data_root = self.config["train_dataloader"]["dataset"]["data_root"]
+        self.data_root = data_root_of(self.config["train_dataloader"]["dataset"])
 
     def entry(self) -> dict[str, Any]:
         """The results of this run before anything is done."""
@@ -149,6 +149,13 @@ class Run:
         logs = sorted(self.folder.glob("*/vis_data/scalars.json"))
         steps = re.findall(r'"step": (\d+)', logs[-1].read_text()) if logs else []
         return int(steps[-1]) if steps else 0
+
+
+def data_root_of(dataset: Mapping) -> str:
+    """Where a data set's config finds its data: a detector's root, or those of sequences."""
+    if "data_root" in dataset:
+        return dataset["data_root"]
+    return ", ".join(source["root"] for source in dataset["sources"])
 
 
 def run_folder(work_dir: Path, variant: str, seed: int, run_hash: str) -> Path:
