@@ -11,7 +11,7 @@ from bevdepth_plus.errors import DataError
 from experiments.runner.command_line import read_results, select
 from experiments.runner.experiment import Experiment
 from experiments.runner.report import headline, spread
-from experiments.runner.single_run import Tools, config_hash, write_config
+from experiments.runner.single_run import Tools, config_hash, data_root_of, write_config
 from experiments.runner.variants import (
     TestSet,
     Variant,
@@ -295,3 +295,17 @@ def test_undefined_scores_are_left_out_and_one_seed_has_no_spread():
     assert headline(report) == {"mAP": 0.5}
     assert spread({"mean": 0.5, "min": 0.5, "max": 0.5, "seeds": 1}) == "0.500"
     assert spread({"mean": 0.5, "min": 0.4, "max": 0.6, "seeds": 2}) == "0.500 (0.400..0.600)"
+
+
+def test_a_report_without_boxes_tells_depth_by_range_and_motion():
+    scores = dict(abs_rel=0.2, silog=20.0, rmse=3.0, d1=0.7)
+    groups = {"by_range": {"0-10": scores}, "by_baseline": {"0-0.1": dict(scores, abs_rel=None)}}
+    flat = headline({"depth": {"dense": {"overall": scores, **groups}}})
+    assert flat["depth/dense/abs_rel"] == 0.2 and flat["depth/dense/by_range/0-10/abs_rel"] == 0.2
+    assert not any("by_baseline" in name for name in flat)
+
+
+def test_sequences_name_the_roots_of_their_sources():
+    sources = [dict(layout="nuscenes", root="a"), dict(layout="tum", root="b")]
+    assert data_root_of(dict(type="SequenceDataset", sources=sources)) == "a, b"
+    assert data_root_of(dict(data_root="data/here/")) == "data/here/"
