@@ -34,7 +34,7 @@ def build_dataset(cfg: Config, split: str) -> BaseDataset:
         dataset = dataset["dataset"].copy()
     dataset["test_mode"] = True
     if split == "train":
-        dataset["pipeline"] = cfg.val_dataloader.dataset.pipeline
+        dataset["pipeline"] = cfg.val_dataloader.dataset.get("pipeline", ())
     return DATASETS.build(dataset)
 
 
@@ -70,7 +70,8 @@ def choose_samples(dataset: BaseDataset, wanted: Sequence[str]) -> list[int]:
         return list(range(size))  # more than there are
     for token in wanted:
         if token not in index_of:
-            raise DataError(f"sample {token} is not in {dataset.ann_file}; give one of its tokens")
+            where = dataset.ann_file or "the data set"
+            raise DataError(f"sample {token} is not in {where}; give one of its tokens")
     return [index_of[token] for token in wanted]
 
 

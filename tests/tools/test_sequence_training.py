@@ -99,3 +99,24 @@ def test_what_only_detectors_have_is_refused(trained, config, run_tool, tmp_path
     )
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].endswith("trains DepthFromMotion: leave them out")
+
+
+def test_a_sample_is_drawn(trained, config, run_tool, tmp_path):
+    import cv2
+
+    done = run_tool(
+        "visualize_motion.py", config, trained / "iter_4.pth", "--samples", 1, "--out", tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (picture,) = tmp_path.glob("*_motion.png")
+    image = cv2.imread(str(picture))
+    assert image.shape[1] == 1920 and image.std() > 20
+
+
+def test_a_detector_is_no_depth_from_motion(tiny_config, trained, run_tool, tmp_path):
+    done = run_tool(
+        "visualize_motion.py", tiny_config, trained / "iter_4.pth", "--out", tmp_path / "no"
+    )
+    assert done.returncode == 2
+    assert "trains BEVDepth, not depth from motion" in done.stderr
+    assert not (tmp_path / "no").exists()

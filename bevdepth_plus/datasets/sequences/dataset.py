@@ -98,7 +98,7 @@ class SequenceDataset(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """One record an anchor: ``views``, its frame and those of its sources."""
+        """A record for each anchor: its ``token`` and ``views``, its frame and its sources."""
         records = []
         for source in self.sources:
             sequences = read_source(source)
@@ -120,7 +120,7 @@ class SequenceDataset(BaseDataset):
             for each in found:
                 if each:
                     self._load_anchor(each[0][0])
-                records += [{"views": list(views)} for views in each]
+                records += [{"token": views[0].token, "views": list(views)} for views in each]
         if not records:
             raise DataError("sources is empty; name a layout and a root")
         return records
