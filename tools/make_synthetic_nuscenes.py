@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.synthetic.generate import Settings, make_dataset, scene_names
+from bevdepth_plus.synthetic.sweeps import Sweeps
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +38,18 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--depth", action="store_true", help="write exact depth pictures too")
+    parser.add_argument(
+        "--sequence-rate",
+        type=float,
+        metavar="HZ",
+        help="render the cameras' sweeps between the key frames, too, at this rate",
+    )
+    parser.add_argument(
+        "--sweep-cameras",
+        nargs="+",
+        metavar="CAMERA",
+        help="render sweeps of these only (default: of all)",
+    )
     return parser.parse_args()
 
 
@@ -53,7 +66,12 @@ def main() -> int:
         if args.workers < 1:
             raise DataError(f"--workers: expected at least 1, got {args.workers}")
         names = scene_names(args.version, args.train_scenes, args.val_scenes)
-        settings = Settings(args.seed, args.keyframes, args.rig, size, args.depth)
+        sweeps = None
+        if args.sequence_rate is not None:
+            sweeps = Sweeps(args.sequence_rate, args.sweep_cameras and tuple(args.sweep_cameras))
+        elif args.sweep_cameras:
+            raise DataError("--sweep-cameras: also needs --sequence-rate HZ")
+        settings = Settings(args.seed, args.keyframes, args.rig, size, args.depth, sweeps)
         rendered = make_dataset(args.out, args.version, names, settings, args.workers)
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,8 +16,10 @@ from tqdm import tqdm
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.files import write_json
 from bevdepth_plus.rigs.rig import Rig
-from bevdepth_plus.synthetic.keyframe import Studio, shoot_keyframe
+from bevdepth_plus.synthetic.keyframe import shoot_keyframe
 from bevdepth_plus.synthetic.rig import nuscenes_rig, rendered_rig
+from bevdepth_plus.synthetic.studio import Studio
+from bevdepth_plus.synthetic.sweeps import Sweeps, shoot_sweeps
 from bevdepth_plus.synthetic.write import scene_tables, write_tables
 
 GENERATION = 1  # raise it when the same settings would give other bytes
@@ -36,6 +38,7 @@ class Settings:
         rig: ``nuscenes`` or the path of a rig file.
         image_size: (width, height) of every camera; None keeps each camera's own.
         depth: whether exact depth pictures are written too.
+        sweeps: pictures between the key frames; None: there are none.
     """
 
     seed: int
@@ -43,6 +46,7 @@ class Settings:
     rig: str
     image_size: tuple[int, int] | None
     depth: bool
+    sweeps: Sweeps | None = None
 
     def load_rig(self) -> Rig:
         """The rig these settings name."""
@@ -58,6 +62,11 @@ class Settings:
             [c.name, c.width, c.height, c.intrinsics.tolist(), c.ego_T_cam.tolist(), c.delay]
             for c in rig.cameras
         ]
+        # Without sweeps there is no word of them: folders of earlier versions go on.
+        video = {}
+        if self.sweeps is not None:
+            names = [camera.name for camera in self.sweeps.of(rig)]
+            video = {"--sequence-rate": self.sweeps.rate, "--sweep-cameras": names}
         rig_hash = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return {
             "generation": GENERATION,
@@ -65,6 +74,7 @@ class Settings:
             "--keyframes": self.keyframes,
             "--depth": self.depth,
             "--rig or --image-size": rig_hash,
+            **video,
         }
 
 
@@ -107,7 +117,7 @@ def make_dataset(
         workers: processes that render.
 
     Returns:
-        How many key frames were rendered now.
+        How many key frames were rendered now, each with the sweeps before it.
 
     Raises:
         DataError: bad settings, or ``out`` holds something else.
@@ -115,6 +125,8 @@ def make_dataset(
     if not 1 <= settings.keyframes <= MAX_KEYFRAMES:
         raise DataError(f"--keyframes: expected 1 to {MAX_KEYFRAMES}, got {settings.keyframes}")
     rig = settings.load_rig()
+    if settings.sweeps is not None:
+        settings.sweeps.check(rig, settings.keyframes)
     state = _claim(out, settings)
     missing = [n for n in names if not (state / f"{n}.json").exists()]
     tasks = [
@@ -141,7 +153,7 @@ def _claim(out: Path, settings: Settings) -> Path:
     note = state / "settings.json"
     if note.exists():
         made, wanted = json.loads(note.read_text()), settings.fingerprint()
-        differing = [key for key in wanted if made.get(key) != wanted[key]]
+        differing = [key for key in {**wanted, **made} if made.get(key) != wanted.get(key)]
         if differing:
             raise DataError(
                 f"{out}: holds a data set made with other settings "
@@ -176,7 +188,11 @@ def _rendered(tasks: list[tuple], workers: int) -> Iterator[dict]:
 
 def _shoot(task: tuple[str, int, Settings, str]) -> dict:
     name, index, settings, out = task
-    return shoot_keyframe(_studio(name, settings), index, Path(out), settings.depth)
+    studio = _studio(name, settings)
+    records = shoot_keyframe(studio, index, Path(out), settings.depth)
+    if settings.sweeps is not None:
+        shoot_sweeps(studio, settings.sweeps, index, Path(out), settings.depth, records)
+    return records
 
 
 @lru_cache(maxsize=1)

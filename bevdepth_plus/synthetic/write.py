@@ -10,9 +10,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bevdepth_plus.files import atomic_folder
-from bevdepth_plus.synthetic.keyframe import GROUND_TEXEL, Studio, token
 from bevdepth_plus.synthetic.lane_marks import lane_marks
 from bevdepth_plus.synthetic.road import Road
+from bevdepth_plus.synthetic.studio import GROUND_TEXEL, Studio, token
 from bevdepth_plus.synthetic.taxonomy import ATTRIBUTES, CATEGORIES, VISIBILITY
 
 
@@ -21,7 +21,7 @@ def scene_tables(studio: Studio, keyframes: list[dict], out: Path) -> dict[str, 
 
     Args:
         studio: the scene.
-        keyframes: what ``shoot_keyframe`` returned, in order.
+        keyframes: what ``shoot_keyframe`` returned, in order, with what ``shoot_sweeps`` added.
         out: root of the data set.
 
     Returns:
@@ -29,9 +29,12 @@ def scene_tables(studio: Studio, keyframes: list[dict], out: Path) -> dict[str, 
     """
     seed, name = studio.seed, studio.scene.name
     samples = _chained([k["sample"] for k in keyframes])
+    by_sensor: dict[str, list[dict]] = {}
+    for row in (row for k in keyframes for row in k["sample_data"]):
+        by_sensor.setdefault(row["calibrated_sensor_token"], []).append(row)
     data = []
-    for channel in zip(*(k["sample_data"] for k in keyframes), strict=True):
-        data += _chained(list(channel))
+    for rows in by_sensor.values():  # key frames and the sweeps between them, in order of time
+        data += _chained(sorted(rows, key=lambda row: row["timestamp"]))
     annotations, instances = _instances([a for k in keyframes for a in k["annotations"]])
     log_token, map_token = token(seed, name, "log"), token(seed, name, "map")
     masks = _write_masks(studio.scene.road, out, map_token)

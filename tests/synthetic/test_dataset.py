@@ -18,8 +18,8 @@ from nuscenes.utils.data_classes import Box, LidarPointCloud
 from nuscenes.utils.geometry_utils import points_in_box
 from pyquaternion import Quaternion
 
-from bevdepth_plus.synthetic.keyframe import DEPTH_UNIT
 from bevdepth_plus.synthetic.scene import build_scene
+from bevdepth_plus.synthetic.shots import DEPTH_UNIT
 
 # The devkit turns arrays of one element into numbers there, which numpy 2.4 refuses.
 DEVKIT_DRAWS_MAPS = NumpyVersion(np.__version__) < "2.4.0"

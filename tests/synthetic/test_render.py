@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from bevdepth_plus.synthetic.keyframe import ego_matrix
 from bevdepth_plus.synthetic.lidar import scan
 from bevdepth_plus.synthetic.mesh import Mesh, MeshBuilder, merged
 from bevdepth_plus.synthetic.render import CameraView, exact_depth, find_visible
 from bevdepth_plus.synthetic.rig import nuscenes_rig
 from bevdepth_plus.synthetic.scene import build_scene
+from bevdepth_plus.synthetic.studio import ego_matrix
 
 # looks along world x from 1.5 m above the ground; 100 px focal length
 POSE = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
