@@ -21,7 +21,7 @@ model = dict(
             channels=(64, 48, 24, 12, 8),
             aspp_channels=16,
         ),
-        num_points=384,
+        num_points=768,
     ),
     # Metres of a street are all about what is far; pixels of a match are few here.
     criterion=dict(type="TriangulationCriterion", match=0.05, smoothness=0.1, depth=dict(log=True)),

@@ -20,6 +20,7 @@ def make_synthetic(root: str | Path, *options: str) -> None:
     """
     if (REPO / root / "bevdepth_plus_infos_val.pkl").is_file():
         return
-    for tool, its_options in (("make_synthetic_nuscenes.py", options), ("create_data.py", ())):
+    infos = ("--sweeps",) if "--sequence-rate" in options else ()
+    for tool, its_options in (("make_synthetic_nuscenes.py", options), ("create_data.py", infos)):
         command = [sys.executable, f"tools/{tool}", str(root), *VERSION, *its_options]
         subprocess.run(command, cwd=REPO, check=True)
