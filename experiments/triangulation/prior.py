@@ -1,0 +1,74 @@
+"""Does the prior help the detector's depth? python -m experiments.triangulation.prior [--steps N]
+
+Depth from two frames half a second apart, with and without ``TriangulationPrior``, LiDAR in every
+scene: depth alone (image encoder and DepthNet), and the whole detector. Scored is the lifted depth:
+``bin`` without the prior, ``fused`` with it. The data are rendered where they are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bevdepth_plus.engine.launch import run_tool
+from experiments.runner.command_line import add_arguments, read_results, run_experiment
+from experiments.runner.report import markdown, publish, spread
+from experiments.runner.synthetic_data import make_synthetic
+from experiments.runner.variants import TestSet, Variant, combined
+from experiments.temporal_order.run import CONFIG, DATA, SCENES, small
+
+NAME = "triangulation"
+PRIOR = dict(type="TriangulationPrior", channels=32, samples=48)
+LIFTED = {"none": "bin", "prior": "fused"}
+SETTINGS = {"depth": "Depth alone", "detector": "Whole detector"}
+METRICS = ("abs_rel", "d1", "silog", "rmse")
+
+
+def variant(setting: str, name: str) -> Variant:
+    with_prior = dict(
+        model=dict(depth=dict(priors=dict(motion=PRIOR))),
+        train_dataloader=dict(
+            dataset=dict(pipeline=dict(mark_moving=dict(type="MovingObjectPixels")))
+        ),
+    )
+    parts = [small(setting == "depth")] + [with_prior] * (name == "prior")
+    return Variant(f"{setting}-{name}", CONFIG, combined(*parts))
+
+
+VARIANTS = [variant(setting, name) for setting in SETTINGS for name in LIFTED]
+
+
+def report(results: Mapping[str, Any]) -> str:
+    return "\n\n".join(f"{title}\n\n{table(results, name)}" for name, title in SETTINGS.items())
+
+
+def table(results: Mapping[str, Any], setting: str) -> str:
+    """A row without the prior, and one with it."""
+    rows = []
+    boxes = ("mAP", "NDS") if setting == "detector" else ()
+    for name, depth in LIFTED.items():
+        metrics = results["summary"].get(f"{setting}-{name}", {}).get("val", {})
+        keys = [*boxes, *(f"depth/{depth}/{metric}" for metric in METRICS)]
+        rows.append([name, *(spread(metrics.get(key)) for key in keys)])
+    return markdown(["prior", *boxes, *METRICS], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_arguments(parser, NAME, seeds=(0, 1), data=DATA)
+    parser.set_defaults(steps=1000, out=Path(__file__).with_name("results_prior.json"))
+    args = parser.parse_args()
+    if args.report:
+        results, status = read_results(args.out), 0
+    else:
+        make_synthetic(args.data, *SCENES)
+        results, status = run_experiment(NAME, VARIANTS, [TestSet.of_root("val", args.data)], args)
+    publish(report(results), args.out)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    run_tool(main)
