@@ -71,10 +71,12 @@ class MultiScaleDepthLoss(nn.Module):
 
     def __init__(self, first_weight: float = 2.0, decay: float = 0.7, log: bool = False) -> None:
         super().__init__()
-        self.options = dict(first_weight=first_weight, decay=decay, log=log)
+        self.first_weight = first_weight
+        self.decay = decay
+        self.log = log
 
     def forward(self, depths: Sequence[Tensor], target: Tensor) -> Tensor:
-        return multi_scale_depth_loss(depths, target, **self.options)
+        return multi_scale_depth_loss(depths, target, self.first_weight, self.decay, self.log)
 
 
 @MODELS.register_module()
