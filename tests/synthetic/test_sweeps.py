@@ -31,9 +31,10 @@ SCENE = "scene-0061"  # the first of the shared root, of which these scenes are 
 CAMERAS = ("CAM_FRONT", "CAM_BACK_LEFT")
 RATE = 10
 SIZE = (90, 160)
+VIDEO = Sweeps(RATE, CAMERAS)
 
 
-def settings(sweeps: Sweeps | None = Sweeps(RATE, CAMERAS)) -> Settings:
+def settings(sweeps: Sweeps | None = VIDEO) -> Settings:
     """Those of the shared root, and sweeps."""
     return Settings(0, 3, "nuscenes", (SIZE[1], SIZE[0]), True, sweeps)
 
