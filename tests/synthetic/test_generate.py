@@ -146,6 +146,16 @@ def _tool(monkeypatch: pytest.MonkeyPatch, *options: object) -> int:
         (["--keyframes", 0], "--keyframes: expected 1 to 100, got 0"),
         (["--image-size", 8, 8], "--image-size: expected 16 to 8192 pixels, got 8 8"),
         (["--workers", 0], "--workers: expected at least 1, got 0"),
+        (
+            ["--sequence-rate", 5],
+            "--sequence-rate: expected a multiple of 2 Hz from 4 to 60, got 5",
+        ),
+        (["--sequence-rate", 10, "--keyframes", 1], "give --keyframes 2 or more, got 1"),
+        (
+            ["--sequence-rate", 10, "--sweep-cameras", "CAM_TOP"],
+            "--sweep-cameras: the rig has no camera CAM_TOP; it has CAM_FRONT,",
+        ),
+        (["--sweep-cameras", "CAM_FRONT"], "--sweep-cameras: also needs --sequence-rate HZ"),
         (["--rig", "no_such_rig.yaml"], "no_such_rig.yaml: cannot read the rig file"),
     ],
 )
