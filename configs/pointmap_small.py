@@ -43,9 +43,7 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05, betas=(0.9, 0.95)))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 custom_hooks = [
-    dict(type="NonFiniteLossHook"),
-    dict(type="RandomStateHook"),
-    dict(type="StartReportHook"),
+    *_base_.custom_hooks,
     dict(type="PointmapNetworkHook"),
 ]
 log_processor = dict(by_epoch=False)
