@@ -15,7 +15,9 @@ import bevdepth_plus.plugin  # noqa: F401
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # Networks of the wings, which are no detectors: each trains on pairs or sequences.
-WINGS = sorted(path.stem for path in CONFIGS.glob("deltas_*.py"))
+WINGS = sorted(
+    path.stem for pattern in ("deltas_*", "pointmap_*") for path in CONFIGS.glob(f"{pattern}.py")
+)
 DETECTORS = sorted({path.stem for path in CONFIGS.glob("*.py")} - set(WINGS))
 RECIPE = sorted(path.stem for path in CONFIGS.glob("bevdepth_*r*_*.py"))
 
@@ -80,6 +82,7 @@ def test_a_wing_s_network_takes_the_images_of_its_data_sets(name):
         ),
         anchor_T_source=poses,
         depth=torch.full((1, *size), 5.0),
+        source_depths=torch.full((1, num_views - 1, *size), 5.0),
         token=["a"],
     )
     with torch.no_grad():

@@ -68,14 +68,34 @@ class SequenceDepthMetric(BaseMetric):
         """Sum up the collected samples; called on the main process alone."""
         # Ranks repeat samples to make their shares equal.
         results = list({result["token"]: result for result in results}.values())
-        names = list(dict.fromkeys(name for result in results for name in result["sums"]))
-        report = {"num_samples": len(results), "depth": {}}
-        for name in names:
-            report["depth"][name] = self._depth(name, results)
-        self._show(report)
+        report = self.report(results)
+        print_log("\n" + "\n\n".join(self.tables(report)), logger="current")
         if self.out_dir is not None:
             write_json(self.out_dir / "metrics.json", report, indent=2)
-        return _flatten(report["depth"])
+        return self.logged(report)
+
+    def report(self, results: Sequence[Mapping]) -> dict[str, Any]:
+        """What ``metrics.json`` holds."""
+        names = list(dict.fromkeys(name for result in results for name in result["sums"]))
+        depth = {name: self._depth(name, results) for name in names}
+        return {"num_samples": len(results), "depth": depth}
+
+    def tables(self, report: Mapping[str, Any]) -> list[str]:
+        """What the terminal shows."""
+        tables = []
+        for name, depth in report["depth"].items():
+            moved = {f"moved {group} m": scores for group, scores in depth["by_baseline"].items()}
+            tables.append(depth_table(name, {**depth, "by_camera": moved}))
+        return tables
+
+    def logged(self, report: Mapping[str, Any]) -> dict[str, float]:
+        """What mmengine logs; undefined numbers are left out."""
+        return {
+            f"depth/{name}/{metric}": value
+            for name, depth in report["depth"].items()
+            for metric, value in depth["overall"].items()
+            if metric != "count" and value is not None
+        }
 
     def _depth(self, name: str, results: Sequence[Mapping]) -> dict[str, Any]:
         scores = self._total(name, results)
@@ -95,23 +115,6 @@ class SequenceDepthMetric(BaseMetric):
         for result in results:
             total.merge(result["sums"][name])
         return total.compute()
-
-    def _show(self, report: Mapping[str, Any]) -> None:
-        tables = []
-        for name, depth in report["depth"].items():
-            moved = {f"moved {group} m": scores for group, scores in depth["by_baseline"].items()}
-            tables.append(depth_table(name, {**depth, "by_camera": moved}))
-        print_log("\n" + "\n\n".join(tables), logger="current")
-
-
-def _flatten(depths: Mapping[str, Any]) -> dict[str, float]:
-    """What mmengine logs; undefined numbers are left out."""
-    return {
-        f"depth/{name}/{metric}": value
-        for name, depth in depths.items()
-        for metric, value in depth["overall"].items()
-        if metric != "count" and value is not None
-    }
 
 
 def _on_cpu(depth: Tensor):

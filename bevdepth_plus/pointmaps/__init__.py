@@ -20,6 +20,7 @@ Masks
 Files
     rope, blocks, encoder, decoder, dpt, heads, two_view     the network
     checkpoints             official weights -> ours
+    pair_targets, training  what pairs with depth teach; the network for tools/train.py
     images                  an image and its mask as the network wants them
     matching                reciprocal nearest neighbours of descriptors
     canonical_views, focal  one pointmap, depth relative to anchors and focal length of an image

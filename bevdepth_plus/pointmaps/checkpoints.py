@@ -182,15 +182,24 @@ def save_model(model: TwoViewModel, path: Path) -> None:
     Raises:
         DataError: another suffix, or safetensors is not installed.
     """
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    config = json.dumps(model.config.to_dict())
+    save_weights(model.state_dict(), model.config, path)
+
+
+def save_weights(weights: Mapping[str, Tensor], config: TwoViewConfig, path: Path) -> None:
+    """:func:`save_model` of a state dict, for one that is in no model.
+
+    Raises:
+        DataError: as there.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    settings = json.dumps(config.to_dict())
     if path.suffix == ".safetensors":
         library = _safetensors()
         with atomic_write(path) as file:
-            library.save_file(weights, file.name, metadata={"config": config})
+            library.save_file(weights, file.name, metadata={"config": settings})
     elif path.suffix == ".pth":
         with atomic_write(path) as file:
-            torch.save(dict(model=weights, config=config), file)
+            torch.save(dict(model=weights, config=settings), file)
     else:
         raise DataError(f"{path} must end in .safetensors or .pth")
 
@@ -218,7 +227,8 @@ def load_model(path: Path) -> TwoViewModel:
         reason = textwrap.shorten(str(error), 160, placeholder=" ...")  # torch lists all names
         raise DataError(
             f"{path} is not a pointmap network of this project ({reason}); "
-            "convert official files with tools/convert_pointmap_checkpoint.py"
+            "convert official files with tools/convert_pointmap_checkpoint.py; of your own "
+            "training take pointmaps.pth beside its checkpoints"
         ) from None
     return model.eval()
 

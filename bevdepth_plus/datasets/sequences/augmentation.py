@@ -64,7 +64,7 @@ def mirrored(sample: dict) -> dict:
         "intrinsics": pixels @ sample["intrinsics"] @ flip[:3, :3],
         "anchor_T_source": flip @ sample["anchor_T_source"] @ flip,
     }
-    for name in ("depth", "interest_points"):
+    for name in ("depth", "source_depths", "interest_points"):
         if name in sample:
             result[name] = _flipped(sample[name])
     return result

@@ -1,9 +1,9 @@
-"""The data set that trains depth from motion: an anchor, its depth, and views of known poses."""
+"""The data set of depth from motion and of pointmaps: an anchor, its depth, and posed views."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class SequenceDataset(BaseDataset):
     - ``images`` uint8 ``[1 + V, 3, H, W]``, BGR, the anchor first;
     - ``intrinsics`` float32 ``[1 + V, 3, 3]``, of these images, pixel centres at integers + 0.5;
     - ``depth`` float32 ``[H, W]``, of the anchor, metres along the optical axis, 0 = unknown;
+    - ``source_depths`` float32 ``[V, H, W]``, as ``depth``, with ``source_depth`` alone;
     - ``anchor_T_source`` float32 ``[V, 4, 4]``, points of the sources' cameras -> the anchor's,
       metres;
     - ``token`` of the anchor and ``source_tokens``, V of them; ``sample_idx``.
@@ -49,6 +50,7 @@ class SequenceDataset(BaseDataset):
             the top.
         num_views: 1 + V, 2 or more.
         gap: from one view to the next, frames of the sequence.
+        source_depth: the sources have depth, too. Frames without depth are then left out.
         bottom_cut: share of the resized image that is cut off at the bottom.
         anchor_step: take each n-th anchor of a sequence: neighbours are nearly alike.
         pipeline: further transforms of a sample.
@@ -67,6 +69,7 @@ class SequenceDataset(BaseDataset):
         final_dim: tuple[int, int],
         num_views: int = 3,
         gap: int = 1,
+        source_depth: bool = False,
         bottom_cut: float = 0.0,
         anchor_step: int = 1,
         pipeline: Sequence[dict | Callable] | Mapping[str, dict | None] = (),
@@ -85,6 +88,7 @@ class SequenceDataset(BaseDataset):
             raise ValueError(f"final_dim must be (height, width) in pixels, got {final_dim}")
         self.sources = [dict(source) for source in sources]
         self.num_views, self.gap, self.anchor_step = num_views, gap, anchor_step
+        self.source_depth = source_depth
         self.rule = CropRule(tuple(final_dim), bottom_cut, keep_horizon=False)
         super().__init__(
             indices=indices,
@@ -102,10 +106,7 @@ class SequenceDataset(BaseDataset):
         records = []
         for source in self.sources:
             sequences = read_source(source)
-            found = [
-                list(windows(sequence, self.num_views, self.gap))[:: self.anchor_step]
-                for sequence in sequences
-            ]
+            found = [list(self._windows(sequence))[:: self.anchor_step] for sequence in sequences]
             where = f"{source['layout']} {source['root']}"
             notes = _notes(sequences, [len(each) for each in found])
             if not any(found):
@@ -119,7 +120,7 @@ class SequenceDataset(BaseDataset):
             )
             for each in found:
                 if each:
-                    self._load_anchor(each[0][0])
+                    self._load_with_depth(each[0][0])
                 records += [{"token": views[0].token, "views": list(views)} for views in each]
         if not records:
             raise DataError("sources is empty; name a layout and a root")
@@ -129,8 +130,9 @@ class SequenceDataset(BaseDataset):
         """Loads one sample, then runs the pipeline."""
         record = self.get_data_info(idx)
         anchor, *others = record["views"]
-        image, matrix, depth = self._load_anchor(anchor)
-        loaded = [load_image(frame, self.rule) for frame in others]
+        image, matrix, depth = self._load_with_depth(anchor)
+        load = self._load_with_depth if self.source_depth else self._load_without_depth
+        loaded = [load(frame) for frame in others]
         matrices = [matrix, *(matrix for _, matrix, _ in loaded)]
         pixels = np.stack([image, *(image for image, _, _ in loaded)])  # [1 + V, H, W, 3]
         sample = {
@@ -144,22 +146,33 @@ class SequenceDataset(BaseDataset):
             "source_tokens": [source.token for source in others],
             "sample_idx": record["sample_idx"],
         }
+        if self.source_depth:
+            depths = np.stack([source_depth for _, _, source_depth in loaded])
+            sample["source_depths"] = torch.from_numpy(depths)
         return self.pipeline(sample)
 
-    def _load_anchor(self, anchor: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _windows(self, sequence: FrameSequence) -> Iterator[tuple[Frame, ...]]:
+        return windows(sequence, self.num_views, self.gap, self.source_depth)
+
+    def _load_with_depth(self, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, the matrix of its augmentation, and depth."""
-        image, matrix, raw_size = load_image(anchor, self.rule)
-        return image, matrix, load_depth(anchor, matrix, raw_size, self.rule.final_size)
+        image, matrix, raw_size = load_image(frame, self.rule)
+        return image, matrix, load_depth(frame, matrix, raw_size, self.rule.final_size)
+
+    def _load_without_depth(self, frame: Frame) -> tuple[np.ndarray, np.ndarray, None]:
+        image, matrix, _ = load_image(frame, self.rule)
+        return image, matrix, None
 
     def _nothing(self, where: str, sequences: Sequence[FrameSequence], notes: Sequence[str]) -> str:
         longest = max((len(sequence.frames) for sequence in sequences), default=0)
+        views = "views with depth" if self.source_depth else "views"
         has_depth = any(frame.depth for sequence in sequences for frame in sequence.frames)
         said = "".join(f"; {note}" for note in notes)
         if longest and not has_depth:
             return f"{where}: no frame has depth, which an anchor needs; complete it{said}"
         return (
-            f"{where}: no sequence has {self.num_views} views {self.gap} frames apart, the longest "
-            f"has {longest} frames with poses; lower num_views or gap, or complete it{said}"
+            f"{where}: no sequence has {self.num_views} {views} {self.gap} frames apart, the "
+            f"longest has {longest} frames with poses; lower num_views or gap, or complete it{said}"
         )
 
 

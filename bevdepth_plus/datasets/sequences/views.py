@@ -35,7 +35,9 @@ _MIDDLE = (0.25, 0.75)
 _ENOUGH_VALUES = 50
 
 
-def windows(sequence: FrameSequence, num_views: int, gap: int) -> Iterator[tuple[Frame, ...]]:
+def windows(
+    sequence: FrameSequence, num_views: int, gap: int, source_depth: bool = False
+) -> Iterator[tuple[Frame, ...]]:
     """Each frame with depth, and its sources: anchor first, in the order of the sequence.
 
     The sources are the nearest frames at 1, 2, ... gaps before and after, earlier first where two
@@ -46,8 +48,13 @@ def windows(sequence: FrameSequence, num_views: int, gap: int) -> Iterator[tuple
         sequence: of one camera.
         num_views: 1 + V.
         gap: from one view to the next, frames.
+        source_depth: the sources have depth, too.
     """
-    by_index = {frame.index: frame for frame in sequence.frames}
+    by_index = {
+        frame.index: frame
+        for frame in sequence.frames
+        if not source_depth or frame.depth is not None
+    }
     reach = range(1, num_views)
     offsets = [sign * gap * steps for steps in reach for sign in (-1, 1)]
     for anchor in sequence.frames:

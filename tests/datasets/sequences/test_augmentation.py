@@ -27,6 +27,7 @@ def sample() -> dict:
             [[[8.0, 0, 4.2], [0, 8.5, 3.1], [0, 0, 1]], [[9.0, 0, 5.7], [0, 9, 2.9], [0, 0, 1]]]
         ),
         "depth": 2 + 3 * torch.rand(HEIGHT, WIDTH, generator=draw),
+        "source_depths": 2 + 3 * torch.rand(1, HEIGHT, WIDTH, generator=draw),
         "anchor_T_source": pose[None],
         "token": "a",
     }
@@ -48,6 +49,8 @@ def test_a_mirrored_point_is_seen_at_the_mirrored_pixel(sample):
     columns, rows = there.long().unbind(-1)
     assert torch.equal(turned["depth"][rows, columns], depth)
     assert torch.equal(turned["images"][..., rows, columns], sample["images"][..., [3, 1], [2, 7]])
+    source_depths = sample["source_depths"][:, [3, 1], [2, 7]]
+    assert torch.equal(turned["source_depths"][:, rows, columns], source_depths)
     after = seen_by_the_source(turned, there, depth)
     expected = before * torch.tensor([-1.0, 1.0]) + torch.tensor([WIDTH, 0.0])
     torch.testing.assert_close(after, expected, rtol=0, atol=1e-4)
@@ -55,7 +58,7 @@ def test_a_mirrored_point_is_seen_at_the_mirrored_pixel(sample):
 
 def test_mirrored_twice_is_itself(sample):
     again = mirrored(mirrored(sample))
-    for name in ("images", "depth"):
+    for name in ("images", "depth", "source_depths"):
         assert torch.equal(again[name], sample[name])
     for name in ("intrinsics", "anchor_T_source"):
         torch.testing.assert_close(again[name], sample[name])

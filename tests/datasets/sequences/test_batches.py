@@ -34,6 +34,16 @@ def test_two_layouts_in_one_batch_go_through_the_network(write):
     assert found.points.matches.usable.any()  # the sources see what the anchor sees
 
 
+def test_sources_bring_the_depth_that_they_have_as_anchors(write):
+    config = dict(type="SequenceDataset", sources=[write("tum")], final_dim=(48, 64), num_views=2)
+    plain, both = DATASETS.build(config), DATASETS.build({**config, "source_depth": True})
+    assert "source_depths" not in plain[0] and len(both) == len(plain)
+    sample = both[0]
+    assert sample["source_tokens"] == [both[1]["token"]]
+    assert torch.equal(sample["source_depths"], both[1]["depth"][None])
+    assert torch.equal(sample["images"], plain[0]["images"])
+
+
 def test_steps_of_a_pipeline_come_after_loading(write):
     def near(sample: dict) -> dict:
         return {**sample, "near": sample["depth"].max()}

@@ -26,8 +26,8 @@ def sequence(indices, without_depth=()) -> FrameSequence:
     return FrameSequence("s", tuple(frames))
 
 
-def chosen(indices, num_views, gap, without_depth=()) -> list[list[int]]:
-    found = windows(sequence(indices, without_depth), num_views, gap)
+def chosen(indices, num_views, gap, without_depth=(), source_depth=False) -> list[list[int]]:
+    found = windows(sequence(indices, without_depth), num_views, gap, source_depth)
     return [[frame.index for frame in views] for views in found]
 
 
@@ -44,6 +44,10 @@ def test_the_gap_counts_frames_and_never_takes_a_neighbour_of_a_missing_one():
 
 def test_a_frame_without_depth_is_a_source_alone():
     assert chosen(range(3), 3, 1, without_depth=[0, 2]) == [[1, 0, 2]]
+
+
+def test_sources_have_depth_where_it_is_asked_for():
+    assert chosen(range(4), 2, 1, without_depth=[1], source_depth=True) == [[2, 3], [3, 2]]
 
 
 @pytest.mark.parametrize(
