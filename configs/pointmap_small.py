@@ -1,4 +1,4 @@
-"""Two-view pointmaps on synthetic driving video, in minutes on a CPU."""
+"""Two-view pointmaps on synthetic driving video, small enough for a CPU."""
 
 _base_ = [
     "_base_/sequence_loaders.py",
@@ -30,7 +30,7 @@ pairs = dict(final_dim=final_dim, num_views=2, gap=1, source_depth=True)
 train_source = dict(**source, ann_file="bevdepth_plus_infos_train.pkl")
 val_source = dict(**source, ann_file="bevdepth_plus_infos_val.pkl")
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     pin_memory=False,
     dataset=dict(**pairs, sources=[train_source]),
@@ -40,6 +40,20 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type="PointmapMetric")
 test_evaluator = val_evaluator
 
+num_steps = 1000
+warm_up = num_steps // 20
+train_cfg = dict(max_iters=num_steps, val_interval=num_steps)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=warm_up),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min_ratio=1e-3,
+        by_epoch=False,
+        begin=warm_up,
+        end=num_steps,
+        T_max=num_steps - warm_up,
+    ),
+]
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05, betas=(0.9, 0.95)))
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 custom_hooks = [

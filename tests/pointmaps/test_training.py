@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.errors import DataError
+from bevdepth_plus.evaluation.pointmaps import PointmapMetric
 from bevdepth_plus.pointmaps.checkpoints import load_model
 from bevdepth_plus.pointmaps.heads import Pointmap
 from bevdepth_plus.pointmaps.pair_targets import PosedPair, target_pointmaps
@@ -124,6 +125,23 @@ def test_a_prediction_holds_depth_and_points_of_its_sample(build):
     # Pixel by pixel, the source sees what lies 1 m to the right.
     apart = one["gt_points"][1, :, 1:] - one["gt_points"][0, :, 1:]
     torch.testing.assert_close(apart, torch.tensor([1.0, 0, 0]).expand_as(apart))
+
+
+def test_the_metric_scores_what_is_predicted(build):
+    model = build().eval()
+    with torch.no_grad():
+        model.network.head1.project.bias.view(4, -1)[2] = 1.0  # all depths about exp(1) - 1 m
+    data = batch()
+    data["depth"][0], data["source_depths"][1] = 0, torch.nan
+    metric = PointmapMetric()
+    with torch.no_grad():
+        metric.process(None, model.test_step(data))
+    logged = metric.evaluate(2)
+    assert {f"depth/{name}/abs_rel" for name in ("first", "first_aligned")} <= set(logged)
+    # Wherever the points are, the one scale makes the median of the depths right.
+    assert logged["depth/first_aligned/abs_rel"] < logged["depth/first/abs_rel"]
+    errors = [f"points/{n}/{v}/distance" for n in ("raw", "aligned") for v in ("first", "second")]
+    assert all(logged[name] > 0 for name in errors)
 
 
 def test_the_scale_of_the_median_is_taken_where_there_is_one():
