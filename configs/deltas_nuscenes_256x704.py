@@ -3,10 +3,9 @@
 The info files must have the images between the key frames: tools/create_data.py --sweeps.
 """
 
-_base_ = ["deltas_scannet_256x320.py"]
+_base_ = ["_base_/deltas.py"]
 
 data_root = "data/nuscenes"
-final_dim = (256, 704)
 
 model = dict(
     network=dict(depth_range=(2.0, 60.0), matcher=dict(min_length=2.0)),
@@ -15,12 +14,9 @@ model = dict(
 )
 
 nuscenes = dict(layout="nuscenes", root=data_root)
-sequences = dict(final_dim=final_dim, num_views=3, gap=4, bottom_cut=0.0)
+sequences = dict(final_dim=(256, 704), num_views=3, gap=4)
 train_source = dict(**nuscenes, ann_file="bevdepth_plus_infos_train.pkl")
 val_source = dict(**nuscenes, ann_file="bevdepth_plus_infos_val.pkl")
 train_dataloader = dict(dataset=dict(**sequences, sources=[train_source]))
 val_dataloader = dict(dataset=dict(**sequences, sources=[val_source], anchor_step=4))
 test_dataloader = val_dataloader
-driving = dict(depth_ranges=((0, 10), (10, 20), (20, 30), (30, 40), (40, 60)))
-val_evaluator = dict(**driving, baselines=((0, 0.1), (0.1, 1), (1, 3), (3, 6), (6, 100)))
-test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-"""Depth from motion on synthetic driving video, in minutes on a CPU."""
+"""Depth from motion on synthetic driving video, small enough for a CPU."""
 
 _base_ = [
     "_base_/sequence_loaders.py",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from torch import nn
 from tqdm import tqdm
@@ -24,6 +24,7 @@ from bevdepth_plus.engine.launch import load_config, run_tool
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.visualization.depth_page import draw_depth
 from bevdepth_plus.visualization.from_config import (
+    add_arguments,
     build_dataset,
     build_model,
     choose_samples,
@@ -42,15 +43,6 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", nargs="?", help="checkpoint file; none: ground truth alone")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-    parser.add_argument(
-        "--samples",
-        nargs="+",
-        default=["4"],
-        metavar="N|TOKEN",
-        help="how many, spread evenly over the split, or which sample tokens (default: 4)",
-    )
-    parser.add_argument("--split", choices=["train", "val", "test"], default="val")
     parser.add_argument(
         "--score-thr", type=float, default=0.3, help="leave out predictions below (default: 0.3)"
     )
@@ -65,9 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--all-depths", action="store_true", help="as --depth, with every depth the model has"
     )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
-    )
+    add_arguments(parser)
     return parser.parse_args()
 
 

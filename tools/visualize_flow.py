@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from tqdm import tqdm
 
@@ -23,25 +23,14 @@ from bevdepth_plus.datasets.transforms import (
 from bevdepth_plus.engine.launch import load_config, run_tool
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.visualization.correspondence_page import draw_correspondences, matched_frames
-from bevdepth_plus.visualization.from_config import build_dataset, choose_samples
+from bevdepth_plus.visualization.from_config import add_arguments, build_dataset, choose_samples
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="config file")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-    parser.add_argument(
-        "--samples",
-        nargs="+",
-        default=["4"],
-        metavar="N|TOKEN",
-        help="how many, spread evenly over the split, or which sample tokens (default: 4)",
-    )
     parser.add_argument("--cameras", nargs="+", metavar="NAME", help="which (default: all)")
-    parser.add_argument("--split", choices=["train", "val", "test"], default="val")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
-    )
+    add_arguments(parser)
     return parser.parse_args()
 
 

@@ -20,6 +20,13 @@ _CORNERS = (
     (-0.5, 0.5, 0.5),
 )
 
+# Pairs of corners: front face, rear face, and what joins them.
+_EDGES = (
+    *((0, 1), (1, 2), (2, 3), (3, 0)),
+    *((4, 5), (5, 6), (6, 7), (7, 4)),
+    *((0, 4), (1, 5), (2, 6), (3, 7)),
+)
+
 
 def transform_boxes(
     boxes: Tensor,  # [M, 7 or 9]: x, y, z (gravity centre), l, w, h, yaw[, vx, vy]
@@ -60,6 +67,21 @@ def box_corners(
     x = corners[..., 0] * cos - corners[..., 1] * sin
     y = corners[..., 0] * sin + corners[..., 1] * cos
     return torch.stack([x, y, corners[..., 2]], dim=-1) + boxes[:, None, :3]
+
+
+def edges_before_camera(
+    corners: Tensor,  # [8, 3], of one box of `box_corners`, camera frame
+    near: float,
+) -> Tensor:
+    """The parts of a box's edges beyond a depth of ``near`` metres: ends ``[E, 2, 3]``, E <= 12."""
+    edges = corners[torch.tensor(_EDGES, device=corners.device)]  # [12, 2, 3]
+    edges = edges[(edges[..., 2] > near).any(dim=1)]
+    depth = edges[..., 2]
+    # Where along the edge the near plane lies; an end that is nearer moves there.
+    span = depth[:, 1] - depth[:, 0]
+    share = (near - depth[:, 0]) / torch.where(span == 0, 1, span)
+    crossing = edges[:, 0] + share[:, None] * (edges[:, 1] - edges[:, 0])
+    return torch.where((depth > near)[..., None], edges, crossing[:, None])
 
 
 def points_in_boxes(

@@ -42,6 +42,13 @@ class PixelLines:
         """Homogeneous pixels ``[B, V, P, 3]`` at one inverse depth a view and point."""
         return self.offset + inverse_depth[..., None] * self.slope
 
+    def pixels_at(self, inverse_depth: Tensor) -> tuple[Tensor, Tensor]:  # [B, V, P]
+        """Pixels ``[B, V, P, 2]``, and which lie before the camera; the others mean nothing."""
+        homogeneous = self.at(inverse_depth)
+        before = homogeneous[..., 2] > _MIN_DEPTH_FACTOR
+        scale = torch.where(before, homogeneous[..., 2], 1.0)
+        return homogeneous[..., :2] / scale[..., None], before
+
 
 @dataclass(frozen=True)
 class EpipolarSegments:
@@ -134,9 +141,7 @@ def seen_at_depth(
     """
     known = depth > 0
     inverse = 1 / torch.where(known, depth, 1.0)[:, None].expand(lines.offset.shape[:3])
-    homogeneous = lines.at(inverse)
-    before = homogeneous[..., 2] > _MIN_DEPTH_FACTOR
-    found = homogeneous[..., :2] / torch.where(before, homogeneous[..., 2], 1.0)[..., None]
+    found, before = lines.pixels_at(inverse)
     return found, in_image(found, size) & before & known[:, None]
 
 

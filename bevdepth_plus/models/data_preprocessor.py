@@ -40,9 +40,13 @@ class MultiViewPreprocessor(BaseDataPreprocessor):
         """
         data = cast(dict, self.cast_data(data))
         inputs = {name: _stack(name, tensors) for name, tensors in data["inputs"].items()}
-        images = inputs["img"].flip(2) if self.to_rgb else inputs["img"]
-        inputs["img"] = (images.float() - self.mean) / self.std
+        inputs["img"] = self.normalised(inputs["img"])
         return {"inputs": inputs, "data_samples": data.get("data_samples")}
+
+    def normalised(self, images: Tensor) -> Tensor:  # BGR, [B, M, 3, H, W]
+        """In the network's order and range, float32."""
+        images = images.flip(2) if self.to_rgb else images
+        return (images.float() - self.mean) / self.std
 
 
 def _stack(name: str, tensors: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,8 @@ Files
     correlation        descriptors at places, and how alike they are
     epipolar_matching  where other views see a point
     densify            from depth at points to depth everywhere; up_projection: its blocks
-    network            all of it together
+    network            all of it together; criterion: its losses; model: trained by the tools
+    prior              the same in the detector; static_check: without what moves
     deltas_compat      what the public DELTAS code does differently, for its numbers and weights
     checkpoints        official DELTAS weights -> ours
     parity             against recorded results of the public code

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-import torch
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.model import BaseModel
 from torch import Tensor
 
 from bevdepth_plus.geometry.rigid import invert_rigid
+from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
 from bevdepth_plus.triangulation.network import MotionDepth, Views, build_network
 
 MODES = ("tensor", "loss", "predict")
@@ -82,15 +82,12 @@ class DepthFromMotion(BaseModel):
 
 
 @MODELS.register_module()
-class SequencePreprocessor(BaseDataPreprocessor):
-    """Move a batch of :class:`SequenceDataset` to the device, go to RGB and normalise.
+class SequencePreprocessor(MultiViewPreprocessor):
+    """The same for batches of :class:`SequenceDataset`, which are flat; default: ImageNet's mean.
 
     Args:
-        mean, std: per channel of RGB, 0..255; default: ImageNet's.
+        mean, std, kwargs: see :class:`MultiViewPreprocessor`.
     """
-
-    mean: Tensor  # [3, 1, 1]
-    std: Tensor  # [3, 1, 1]
 
     def __init__(
         self,
@@ -98,12 +95,9 @@ class SequencePreprocessor(BaseDataPreprocessor):
         std: Sequence[float] = (58.395, 57.12, 57.375),
         **kwargs,
     ) -> None:
-        super().__init__(**kwargs)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        super().__init__(mean, std, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """uint8 BGR ``images [B, 1 + V, 3, H, W]`` become float RGB of mean 0; the rest stays."""
         data = cast(dict, self.cast_data(data))
-        images = (data["images"].flip(2).float() - self.mean) / self.std
-        return {**data, "images": images}
+        return {**data, "images": self.normalised(data["images"])}

@@ -62,9 +62,7 @@ def agreement(
     The distance of each match from where the common depth would be seen, in standard deviations of
     the match and one pixel; on average over the sources, as the density of a Gaussian.
     """
-    homogeneous = lines.at(inverse_depth[:, None].expand_as(variance))
-    before = homogeneous[..., 2] > 1e-4
-    seen = homogeneous[..., :2] / torch.where(before, homogeneous[..., 2], 1.0)[..., None]
+    seen, before = lines.pixels_at(inverse_depth[:, None].expand_as(variance))
     square = (seen - matches).square().sum(-1) / (variance + 1.0)
     # Behind the camera: as far off as can be.
     square = torch.where(before, square, 100.0)

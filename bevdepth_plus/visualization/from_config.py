@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmdet3d.structures import Det3DDataSample
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
@@ -21,6 +23,22 @@ from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.bev_grid import BEVGrid
 from bevdepth_plus.visualization.load import load_scene
 from bevdepth_plus.visualization.scene import Boxes, MapLayers, Scene, boxes_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that all tools have which draw samples of a config."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument(
+        "--samples",
+        nargs="+",
+        default=["4"],
+        metavar="N|TOKEN",
+        help="how many, spread evenly over the split, or which sample tokens (default: 4)",
+    )
+    parser.add_argument("--split", choices=["train", "val", "test"], default="val")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
+    )
 
 
 def build_dataset(cfg: Config, split: str) -> BaseDataset:

@@ -7,21 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bevdepth_plus.geometry.boxes import box_corners
+from bevdepth_plus.geometry.boxes import box_corners, edges_before_camera
 from bevdepth_plus.geometry.pinhole import in_image, project
 from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
 from bevdepth_plus.visualization.scene import Boxes, Camera
 
 NEAR = 0.1  # metres; nothing closer to the camera's plane is drawn
-
-# Pairs of corners in the order of `box_corners`: front face, rear face, and what joins them.
-EDGES = np.array(
-    [
-        *((0, 1), (1, 2), (2, 3), (3, 0)),
-        *((4, 5), (5, 6), (6, 7), (7, 4)),
-        *((0, 4), (1, 5), (2, 6), (3, 7)),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,8 @@ def project_boxes(boxes: Boxes, camera: Camera) -> list[ProjectedBox]:
     corners = _in_camera(box_corners(torch.from_numpy(boxes.numbers)), camera)  # [M, 8, 3]
     shown = []
     for index, box in enumerate(corners):
-        segments = _visible_segments(box[EDGES], camera)
+        edges = edges_before_camera(torch.from_numpy(box), NEAR).numpy()
+        segments = clip_to_image(_to_pixels(edges, camera), camera.size)
         if len(segments):
             front = _to_pixels(box[:4], camera) if (box[:4, 2] > NEAR).all() else None
             shown.append(ProjectedBox(index, segments, front, float(box[:, 2].mean())))
@@ -64,21 +56,6 @@ def project_points(
     pixels, depth = project(in_camera, torch.from_numpy(camera.intrinsics))
     shown = (depth > NEAR) & in_image(pixels, camera.size)
     return pixels[shown].numpy(), depth[shown].numpy()
-
-
-def _visible_segments(
-    edges: np.ndarray,  # [E, 2, 3], camera frame
-    camera: Camera,
-) -> np.ndarray:
-    """Edges cut at the near plane, projected, cut at the image's rim, ``[K, 2, 2]``."""
-    depth = edges[..., 2]
-    edges, depth = edges[(depth > NEAR).any(axis=1)], depth[(depth > NEAR).any(axis=1)]
-    # Where along the edge the near plane lies; the end behind it moves there.
-    span = depth[:, 1] - depth[:, 0]
-    share = (NEAR - depth[:, 0]) / np.where(span == 0, 1, span)
-    crossing = edges[:, 0] + share[:, None] * (edges[:, 1] - edges[:, 0])
-    ends = np.where((depth > NEAR)[..., None], edges, crossing[:, None])
-    return clip_to_image(_to_pixels(ends, camera), camera.size)
 
 
 def clip_to_image(

@@ -17,34 +17,30 @@ _ERRORS = {
     "attr_err": "mAAE",
 }
 _DEPTH = ("abs_rel", "silog", "rmse", "d1")
-_GROUPS = ("by_range", "by_baseline")  # of depth from motion, which has no boxes
 _OVER_TIME = ("order_agreement", "warped_rel", "flicker_rel")
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a ``metrics.json`` that experiments compare, flat."""
-    if "mAP" not in report:
-        return _depth_from_motion(report["depth"])
-    flat = {"mAP": report["mAP"], "NDS": report["NDS"]}
-    flat |= {_ERRORS[name]: value for name, value in report["tp_errors"].items()}
-    for name, scores in report["per_class"].items():
-        flat |= {f"AP/{name}": scores["ap"], f"AVE/{name}": scores["vel_err"]}
+    flat = _boxes(report) if "mAP" in report else {}
     for depth, scores in (report.get("depth") or {}).items():
         flat |= {f"depth/{depth}/{metric}": scores["overall"][metric] for metric in _DEPTH}
+        if "by_baseline" in scores:  # depth from motion
+            for group in ("by_range", "by_baseline"):
+                for name, metrics in scores[group].items():
+                    flat[f"depth/{depth}/{group}/{name}/abs_rel"] = metrics["abs_rel"]
     for depth, scores in (report.get("depth_over_time") or {}).items():
         overall = scores["overall"]
         flat |= {f"depth_over_time/{depth}/{metric}": overall[metric] for metric in _OVER_TIME}
     return {name: value for name, value in flat.items() if value is not None}
 
 
-def _depth_from_motion(depths: Mapping[str, Any]) -> dict[str, float]:
-    flat: dict[str, Any] = {}
-    for depth, scores in depths.items():
-        flat |= {f"depth/{depth}/{metric}": scores["overall"][metric] for metric in _DEPTH}
-        for group in _GROUPS:
-            for name, metrics in scores[group].items():
-                flat[f"depth/{depth}/{group}/{name}/abs_rel"] = metrics["abs_rel"]
-    return {name: value for name, value in flat.items() if value is not None}
+def _boxes(report: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {"mAP": report["mAP"], "NDS": report["NDS"]}
+    flat |= {_ERRORS[name]: value for name, value in report["tp_errors"].items()}
+    for name, scores in report["per_class"].items():
+        flat |= {f"AP/{name}": scores["ap"], f"AVE/{name}": scores["vel_err"]}
+    return flat
 
 
 def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class StandStill:
+class StandStill(BaseTransform):
     """Makes a sample of :class:`SequenceDataset` one of a standing vehicle in a world at rest.
 
     Args:
@@ -20,7 +21,7 @@ class StandStill:
         self.prob = prob
         self.noise = noise
 
-    def __call__(self, sample: dict) -> dict:
+    def transform(self, sample: dict) -> dict:
         if np.random.rand() >= self.prob:
             return sample
         images = sample["images"][:1].expand_as(sample["images"]).float()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
 
 @TRANSFORMS.register_module()
-class MirrorViews:
+class MirrorViews(BaseTransform):
     """Mirror left and right: pixels, intrinsics, depth and poses, as a mirrored world would look.
 
     Args:
@@ -19,12 +20,12 @@ class MirrorViews:
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
 
-    def __call__(self, sample: dict) -> dict:
+    def transform(self, sample: dict) -> dict:
         return mirrored(sample) if np.random.rand() < self.prob else sample
 
 
 @TRANSFORMS.register_module()
-class JitterColours:
+class JitterColours(BaseTransform):
     """Change brightness and contrast: a little of a view's own, most of it common to all views.
 
     Args:
@@ -42,7 +43,7 @@ class JitterColours:
         self.largest = np.array([255 * brightness, contrast])
         self.own = own
 
-    def __call__(self, sample: dict) -> dict:
+    def transform(self, sample: dict) -> dict:
         images = sample["images"]
         common, single = np.random.uniform(-1, 1, 2), np.random.uniform(-1, 1, (len(images), 2))
         change = self.largest * ((1 - self.own) * common + self.own * single)  # [1 + V, 2]

@@ -9,18 +9,12 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from bevdepth_plus.geometry.boxes import box_corners
+from bevdepth_plus.geometry.boxes import box_corners, edges_before_camera, transform_boxes
 from bevdepth_plus.geometry.pinhole import project, transform_pixels
 from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
 from bevdepth_plus.mmdet3d_boxes import from_mmdet3d
 
 _NEAR = 0.1  # metres before the camera, where a box is cut off
-# The twelve edges of a box, by the corners of `box_corners`.
-_EDGES = np.array(
-    [(i, (i + 1) % 4) for i in range(4)]
-    + [(4 + i, 4 + (i + 1) % 4) for i in range(4)]
-    + [(i, 4 + i) for i in range(4)]
-)
 
 
 @TRANSFORMS.register_module()
@@ -39,15 +33,13 @@ class MovingObjectPixels(BaseTransform):
         self.min_speed = min_speed
 
     def transform(self, results: dict) -> dict:
-        boxes = from_mmdet3d(results["ann_info"]["gt_bboxes_3d"]).double()
+        augmented = from_mmdet3d(results["ann_info"]["gt_bboxes_3d"]).double()
+        boxes = transform_boxes(augmented, torch.linalg.inv(torch.from_numpy(results["bev_aug"])))
         still = boxes[:, 7:9].norm(dim=1) < self.min_speed  # False for NaN
-        corners = box_corners(boxes[~still])  # [M, 8, 3], augmented ego
-        in_ego = transform_points(
-            torch.linalg.inv(torch.from_numpy(results["bev_aug"])), corners.flatten(0, 1)
-        )
+        corners = box_corners(boxes[~still])  # [M, 8, 3], ego
         masks = np.zeros((len(results["cam_names"]), *results["img"][0].shape[:2]), dtype=np.uint8)
         for camera, mask in enumerate(masks):
-            for outline in _outlines(in_ego.unflatten(0, (-1, 8)), results, camera):
+            for outline in _outlines(corners, results, camera):
                 cv2.fillConvexPoly(mask, outline, 1)
         return {**results, "moving_pixels": masks.astype(bool)}
 
@@ -66,21 +58,11 @@ def _outlines(
     augmentation = torch.from_numpy(results["image_aug"][0, camera])
     outlines = []
     for box in transform_points(invert_rigid(pose), corners):
-        points = _before_the_camera(box.numpy())
-        if not len(points):
+        edges = edges_before_camera(box, _NEAR).flatten(0, 1)
+        if not len(edges):
             continue
-        pixels = transform_pixels(augmentation, project(torch.from_numpy(points), intrinsics)[0])
+        pixels = transform_pixels(augmentation, project(edges, intrinsics)[0])
         # OpenCV counts pixels at integers, and takes no number beyond int32.
         places = (pixels - 0.5).round().clamp(-30000, 30000).numpy().astype(np.int32)
         outlines.append(cv2.convexHull(places))
     return outlines
-
-
-def _before_the_camera(corners: np.ndarray) -> np.ndarray:
-    """Corners of a box ``[8, 3]`` and where its edges cross the near plane, ``[K, 3]``."""
-    depth = corners[:, 2]
-    starts, ends = corners[_EDGES[:, 0]], corners[_EDGES[:, 1]]
-    crossing = (depth[_EDGES[:, 0]] > _NEAR) != (depth[_EDGES[:, 1]] > _NEAR)
-    starts, ends = starts[crossing], ends[crossing]
-    share = (_NEAR - starts[:, 2:]) / (ends[:, 2:] - starts[:, 2:])
-    return np.concatenate([corners[depth > _NEAR], starts + share * (ends - starts)])
