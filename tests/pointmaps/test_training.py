@@ -81,6 +81,22 @@ def test_descriptors_learn_from_true_matches(build):
         build(dict(descriptor_dim=6, **SMALL), matching=dict(num=1))
 
 
+def test_a_few_steps_on_one_pair_find_its_matches(build):
+    model = build(dict(descriptor_dim=6, **SMALL), matching=dict(num=256, weight=1.0))
+    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2))
+    data = batch(1)
+
+    def recall() -> float:
+        with torch.no_grad():
+            (prediction,) = model.eval().test_step(data)
+        return (prediction["match_errors"] < 2).float().mean().item()
+
+    assert recall() < 0.1
+    for _ in range(30):
+        model.train().train_step(data, optimizer)
+    assert recall() > 0.5
+
+
 def test_descriptors_are_scored_at_true_matches(build):
     model = build(dict(descriptor_dim=6, **SMALL)).eval()  # scored without `matching`, too
     with torch.no_grad():
