@@ -15,7 +15,6 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.losses.descriptor_matching import descriptor_matching_loss
 from bevdepth_plus.losses.pointmap import (
     confident_pointmap_loss,
     pointmap_errors,
@@ -23,11 +22,8 @@ from bevdepth_plus.losses.pointmap import (
 )
 from bevdepth_plus.pointmaps.checkpoints import save_weights
 from bevdepth_plus.pointmaps.heads import Pointmap
-from bevdepth_plus.pointmaps.pair_targets import (
-    PosedPair,
-    target_pointmaps,
-    true_matches,
-)
+from bevdepth_plus.pointmaps.match_training import MatchingOptions, match_errors
+from bevdepth_plus.pointmaps.pair_targets import PosedPair, target_pointmaps
 from bevdepth_plus.pointmaps.two_view import TwoViewConfig, TwoViewModel
 
 MODES = ("tensor", "loss", "predict")
@@ -52,9 +48,8 @@ class PointmapTraining(BaseModel):
             log(1 + d): far points count less. None: as they are.
         max_distance: target points farther away do not count, metres.
         alpha: what a low confidence costs, see :func:`confident_pointmap_loss`.
-        matching: options of the descriptors' loss: ``num`` (matches a pair), ``weight``,
-            ``tolerance`` (see :func:`true_matches`) and ``temperature``; for networks with
-            descriptors alone.
+        matching: options of the descriptors' loss, see :class:`MatchingOptions`; for networks
+            with descriptors alone.
         data_preprocessor: config; the network wants RGB in [-1, 1].
         init_cfg: mmengine's.
 
@@ -152,12 +147,15 @@ class PointmapTraining(BaseModel):
 
         Predictions have two names: ``first`` as the network gives them, and ``first_aligned`` with
         the one scale that makes the median depth of view 1 right. Points: ``raw`` and ``aligned``.
+        Networks with descriptors add ``match_errors``, see :func:`match_errors`.
         """
         target, valid = (torch.stack(each, dim=1) for each in target_pointmaps(pair))
         points = torch.stack([one.points for one in maps], dim=1)  # [B, 2, H, W, 3]
         depth = points[:, 0, ..., 2]
         scale = median_scale(depth, pair.depths[0], valid[:, 0])
         baseline = pair.first_T_second[:, :3, 3].norm(dim=-1)
+        has_descriptors = self.network.config.descriptor_dim > 0
+        errors = match_errors(maps, pair) if has_descriptors else None
         return [
             {
                 "token": token,
@@ -170,38 +168,10 @@ class PointmapTraining(BaseModel):
                 "gt_points": target[index],
                 "pred_points": {"raw": points[index], "aligned": points[index] * scale[index]},
                 "valid": valid[index],
+                **({} if errors is None else {"match_errors": errors[index]}),
             }
             for index, token in enumerate(tokens)
         ]
-
-
-class MatchingOptions:
-    """The descriptors' loss at true matches; see :class:`PointmapTraining`."""
-
-    def __init__(
-        self,
-        num: int = 1024,
-        weight: float = 0.075,
-        tolerance: float = 0.05,
-        temperature: float = 0.05,
-    ) -> None:
-        if num < 2 or min(weight, tolerance, temperature) <= 0:
-            raise ValueError(
-                "matching needs num >= 2 and weight, tolerance and temperature above 0, got "
-                f"{num}, {weight}, {tolerance} and {temperature}"
-            )
-        self.num, self.weight = num, weight
-        self.tolerance, self.temperature = tolerance, temperature
-
-    def loss(self, own: Pointmap, other: Pointmap, pair: PosedPair) -> Tensor:
-        pixels, valid = true_matches(pair, self.num, self.tolerance)
-        return self.weight * descriptor_matching_loss(
-            (own.descriptors, other.descriptors),
-            pixels,
-            valid,
-            (own.descriptor_confidence, other.descriptor_confidence),
-            self.temperature,
-        )
 
 
 @HOOKS.register_module()

@@ -109,6 +109,21 @@ def draw_points(axes: Axes, scene: Scene, camera: Camera, scale: ScalarMappable)
     )
 
 
+def draw_depth_map(
+    axes: Axes,
+    depth: np.ndarray,  # [H, W], metres, 0 or less = none, left bare
+    scale: ScalarMappable,
+    title: str,
+) -> None:
+    """A depth map alone, without the image below it."""
+    colours = scale.to_rgba(np.clip(depth, *DEPTH_RANGE))
+    colours[..., 3] = depth > 0
+    height, width = depth.shape
+    axes.imshow(colours, extent=(0, width, height, 0), aspect="equal", interpolation="nearest")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    write_corner(axes, title)
+
+
 def _draw_map(
     axes: Axes,
     camera: Camera,

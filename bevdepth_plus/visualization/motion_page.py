@@ -18,7 +18,12 @@ from bevdepth_plus.triangulation.epipolar_matching import widened
 from bevdepth_plus.triangulation.network import MotionDepth, TriangulationNetwork, Views
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.camera_view import show_image, write_corner
-from bevdepth_plus.visualization.depth_page import BAR_HEIGHT, DEPTH_RANGE, depth_scale, draw_bar
+from bevdepth_plus.visualization.depth_page import (
+    BAR_HEIGHT,
+    depth_scale,
+    draw_bar,
+    draw_depth_map,
+)
 from bevdepth_plus.visualization.layout import Page
 from bevdepth_plus.visualization.scene import Camera
 
@@ -106,8 +111,8 @@ def draw_motion(picture: MotionPicture) -> Page:
     for source in range(len(picture.images) - 1):
         _draw_search(panel(source + 1, 0, f"source {source + 1}"), picture, source, chosen)
     _draw_sparse(panel(0, 1, "depth of points"), picture, scale)
-    _draw_depth(panel(1, 1, "dense depth"), picture.dense, scale, "predicted depth")
-    _draw_depth(panel(2, 1, "true depth"), picture.target, scale, "true depth")
+    draw_depth_map(panel(1, 1, "dense depth"), picture.dense, scale, "predicted depth")
+    draw_depth_map(panel(2, 1, "true depth"), picture.target, scale, "true depth")
     draw_bar(page, rows + style.GAP, scale)
     return page
 
@@ -175,15 +180,6 @@ def _draw_sparse(axes: Axes, picture: MotionPicture, scale: ScalarMappable) -> N
         linewidths=0,
     )
     write_corner(axes, "depth of the points; larger: more confident")
-
-
-def _draw_depth(axes: Axes, depth: np.ndarray, scale: ScalarMappable, title: str) -> None:
-    colours = scale.to_rgba(np.clip(depth, *DEPTH_RANGE))
-    colours[..., 3] = depth > 0
-    height, width = depth.shape
-    axes.imshow(colours, extent=(0, width, height, 0), aspect="equal", interpolation="nearest")
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    write_corner(axes, title)
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from bevdepth_plus.errors import DataError
 from bevdepth_plus.evaluation.pointmaps import PointmapMetric
 
 
@@ -50,3 +51,38 @@ def test_unknown_and_far_points_are_left_out():
     given["valid"][:] = False
     metric.process(None, [given])
     assert "points/raw/first/distance" not in metric.evaluate(1)
+
+
+def test_shares_of_points_and_matches_below_their_thresholds(tmp_path):
+    metric = PointmapMetric(out_dir=tmp_path, thresholds=(0.5, 2), match_thresholds=(2, 5))
+    samples = [sample("a", 1.0), sample("b", 2.0)]  # an error of the threshold is not within
+    samples[0]["match_errors"] = torch.tensor([0.0, 1.9, 2.0, 4.0])
+    samples[1]["match_errors"] = torch.tensor([torch.inf])
+    metric.process(None, samples)
+    logged = metric.evaluate(2)
+    assert logged["points/raw/first/within_0.5m"] == 1
+    assert logged["points/raw/second/within_0.5m"] == 0
+    assert logged["points/raw/second/within_2m"] == 0.5
+    assert logged["matches/recall_2px"] == pytest.approx(2 / 5)
+    assert logged["matches/recall_5px"] == pytest.approx(4 / 5)
+    report = json.loads((tmp_path / "metrics.json").read_text())
+    assert report["matches"] == {"count": 5, "recall": {"2": 0.4, "5": 0.8}}
+
+
+def test_without_descriptors_or_true_matches_there_is_no_recall():
+    metric = PointmapMetric()
+    metric.process(None, [sample("a", 1.0)])
+    assert not any(name.startswith("matches") for name in metric.evaluate(1))
+    unseen = {**sample("a", 1.0), "match_errors": torch.zeros(0)}
+    metric.process(None, [unseen])
+    assert not any(name.startswith("matches") for name in metric.evaluate(1))
+
+
+def test_what_cannot_be_scored_is_refused_in_one_line():
+    for name in ("thresholds", "match_thresholds"):
+        with pytest.raises(ValueError, match=f"^{name} must be above 0"):
+            PointmapMetric(**{name: (1.0, 0.0)})
+    given = sample("diverged", 1.0)
+    given["pred_points"]["raw"][1, 0, 2] = torch.nan
+    with pytest.raises(DataError, match="point of diverged is not finite"):
+        PointmapMetric().process(None, [given])

@@ -81,6 +81,35 @@ def test_descriptors_learn_from_true_matches(build):
         build(dict(descriptor_dim=6, **SMALL), matching=dict(num=1))
 
 
+def test_a_few_steps_on_one_pair_find_its_matches(build):
+    model = build(dict(descriptor_dim=6, **SMALL), matching=dict(num=256, weight=1.0))
+    optimizer = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2))
+    data = batch(1)
+
+    def recall() -> float:
+        with torch.no_grad():
+            (prediction,) = model.eval().test_step(data)
+        return (prediction["match_errors"] < 2).float().mean().item()
+
+    assert recall() < 0.1
+    for _ in range(30):
+        model.train().train_step(data, optimizer)
+    assert recall() > 0.5
+
+
+def test_descriptors_are_scored_at_true_matches(build):
+    model = build(dict(descriptor_dim=6, **SMALL)).eval()  # scored without `matching`, too
+    with torch.no_grad():
+        predictions = model.test_step(batch())
+    # The wall's pixel u is pixel u - 20 / 5 of the source: 28 of 32 columns are seen by both.
+    errors = predictions[0]["match_errors"]
+    assert errors.shape == (SIZE[0] * (SIZE[1] - 4),) and errors.isfinite().all()
+    metric = PointmapMetric()
+    metric.process(None, predictions)
+    assert 0 <= metric.evaluate(2)["matches/recall_2px"] <= 1
+    assert "match_errors" not in build().eval().test_step(batch())[0]
+
+
 def test_without_a_valid_pixel_nothing_is_learnt(build):
     model = build(dict(descriptor_dim=6, **SMALL), matching=dict(num=32))
     data = batch()
