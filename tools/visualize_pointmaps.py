@@ -7,16 +7,19 @@ import bevdepth_plus.threads  # noqa: F401  # before torch
 
 # isort: split
 import argparse
-from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from bevdepth_plus.engine.launch import load_config, run_tool
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.visualization.from_config import build_dataset, build_model, choose_samples
+from bevdepth_plus.visualization.from_config import (
+    add_arguments,
+    build_dataset,
+    build_model,
+    choose_samples,
+)
 from bevdepth_plus.visualization.pointmap_page import draw_pointmap
 
 
@@ -24,18 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file of a two-view network, as pointmap_small.py")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-    parser.add_argument(
-        "--samples",
-        nargs="+",
-        default=["4"],
-        metavar="N|TOKEN",
-        help="how many, spread evenly over the split, or which anchors' tokens (default: 4)",
-    )
-    parser.add_argument("--split", choices=["train", "val", "test"], default="val")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="settings to override, key=value"
-    )
+    add_arguments(parser)
     return parser.parse_args()
 
 

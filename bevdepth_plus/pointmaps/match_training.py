@@ -79,15 +79,15 @@ def match_errors(
         (first, second), valid = true_matches(
             single, num, tolerance, torch.Generator().manual_seed(0)
         )
-        errors.append(
-            _errors(
-                maps[0].descriptors[index],
-                maps[1].descriptors[index],
-                first[valid],
-                second[valid],
-            )
-        )
+        own, other = (_descriptors(each)[index] for each in maps)
+        errors.append(_errors(own, other, first[valid], second[valid]))
     return errors
+
+
+def _descriptors(view: Pointmap) -> Tensor:  # [B, H, W, C]
+    if view.descriptors is None:
+        raise ValueError("match errors need a network with descriptors")
+    return view.descriptors
 
 
 def _errors(
