@@ -14,14 +14,15 @@ model = dict(
     network=dict(
         depth_range=(2.0, 60.0),
         encoder=dict(depth=18, base_channels=16),
-        interest_points=dict(channels=32, hidden_channels=32),
-        matcher=dict(samples=48, across=(0.0,), min_length=2.0),
+        # Small images need fine descriptors; patches match before anything is learnt.
+        interest_points=dict(channels=16, hidden_channels=32, descriptor_stride=2, patch_radius=2),
+        matcher=dict(samples=48, across=(0.0,), min_length=2.0, temperature=0.05, threshold=0.7),
         densifier=dict(
             sparse_encoder=dict(depth=18, base_channels=8),
             channels=(64, 48, 24, 12, 8),
             aspp_channels=16,
         ),
-        num_points=768,
+        num_points=512,
     ),
     # Metres of a street are all about what is far; pixels of a match are few here.
     criterion=dict(type="TriangulationCriterion", match=0.05, smoothness=0.1, depth=dict(log=True)),
@@ -35,7 +36,8 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     pin_memory=False,
-    dataset=dict(**sequences, sources=[train_source]),
+    # Depth of the sources tells which points are hidden there or have moved.
+    dataset=dict(**sequences, source_depth=True, sources=[train_source]),
 )
 val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(**sequences, sources=[val_source]))
 test_dataloader = val_dataloader

@@ -7,10 +7,7 @@ from collections.abc import Mapping
 import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bevdepth_plus.geometry.epipolar import pixel_lines, seen_at_depth
-from bevdepth_plus.geometry.pinhole import pixel_centres
 from bevdepth_plus.losses.interest_points import InterestPointLoss, RepeatabilityLoss
 from bevdepth_plus.losses.multi_scale_depth import EdgeAwareSmoothnessLoss, MultiScaleDepthLoss
 from bevdepth_plus.losses.triangulated_points import (
@@ -18,8 +15,8 @@ from bevdepth_plus.losses.triangulated_points import (
     MatchLoss,
     TriangulatedPointLoss,
 )
-from bevdepth_plus.triangulation.keypoints import score_map
 from bevdepth_plus.triangulation.network import MotionDepth, Views
+from bevdepth_plus.triangulation.true_places import depth_at, reproject, warped_scores
 
 
 @MODELS.register_module()
@@ -61,16 +58,20 @@ class TriangulationCriterion(nn.Module):
         views: Views,
         target: Tensor,  # [B, 1, H, W], metres, 0 = none
         teacher: Tensor | None = None,  # [B, H, W], interest points' probability
+        source_depths: Tensor | None = None,  # [B, V, H, W], metres, 0 = unknown
     ) -> dict[str, Tensor]:
-        """Losses by name. Without a teacher, points that repeat in the first source are taught."""
+        """Losses by name. Without a teacher, points that repeat in the first source are taught.
+
+        With the depth of the sources, a point that is hidden there or has moved is no match.
+        """
         target = torch.where(target >= self.min_depth, target, 0.0)
         points = found.points
         pixels = points.keypoints.pixels
         depth = depth_at(target, pixels)  # [B, P]
-        expected, seen = reproject(pixels, depth, views)
+        expected, seen = reproject(pixels, depth, views, source_depths)
         logits = found.features.logits.unflatten(0, views.images.shape[:2])
         if teacher is None:
-            loss = self.repeatability(*warped_scores(logits, target, views))
+            loss = self.repeatability(*warped_scores(logits, target, views, source_depths))
         else:
             loss = self.distillation(logits[:, 0], teacher)
         matches = points.matches
@@ -85,45 +86,8 @@ class TriangulationCriterion(nn.Module):
             "loss_point": self.point(
                 points.inverse_depth.mean,
                 points.inverse_depth.variance,
-                torch.where(matches.usable.any(1), depth, 0.0),
+                torch.where((matches.usable & seen).any(1), depth, 0.0),
             ),
             "loss_smoothness": self.smoothness(found.depths[0], views.images[:, 0]),
             "loss_depth": self.depth(found.depths, target),
         }
-
-
-def depth_at(
-    depth: Tensor,  # [B, 1, H, W], metres, 0 = none
-    pixels: Tensor,  # [B, P, 2], inside the image, centres at integers + 0.5
-) -> Tensor:
-    """The depth of each point's own pixel, ``[B, P]``: nothing is mixed across an edge."""
-    column, row = pixels.floor().long().unbind(-1)
-    return depth.flatten(1).gather(1, row * depth.shape[-1] + column)
-
-
-def reproject(
-    pixels: Tensor,  # [B, P, 2], of the anchor
-    depth: Tensor,  # [B, P], metres, 0 = unknown
-    views: Views,
-) -> tuple[Tensor, Tensor]:
-    """Where each source sees the points, ``[B, V, P, 2]``, and whether it does, ``[B, V, P]``."""
-    lines = pixel_lines(
-        pixels, views.intrinsics[:, 0], views.intrinsics[:, 1:], views.source_T_anchor
-    )
-    return seen_at_depth(lines, depth, views.images.shape[-2:])
-
-
-def warped_scores(
-    logits: Tensor,  # [B, 1 + V, 65, H/8, W/8]
-    target: Tensor,  # [B, 1, H, W], metres, 0 = none
-    views: Views,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The anchor's scores, the first source's at the same points, and where both see: [B, H, W]."""
-    height, width = target.shape[-2:]
-    own, other = score_map(logits[:, 0]), score_map(logits[:, 1])
-    centres = pixel_centres((height, width), device=target.device).to(target.dtype)
-    pixels = centres.flatten(0, 1).expand(len(target), -1, -1)
-    where, seen = reproject(pixels, target.flatten(1), views)
-    grid = where[:, 0] / where.new_tensor([width, height]) * 2 - 1
-    warped = functional.grid_sample(other[:, None], grid[:, None], align_corners=False)
-    return own, warped.reshape_as(own), seen[:, 0].reshape(own.shape)

@@ -45,6 +45,7 @@ class DepthFromMotion(BaseModel):
         anchor_T_source: Tensor,  # [B, V, 4, 4]
         depth: Tensor | None = None,  # [B, H, W], metres, 0 = unknown
         interest_points: Tensor | None = None,  # [B, H, W], a teacher's probabilities
+        source_depths: Tensor | None = None,  # [B, V, H, W], metres, 0 = unknown
         token: Sequence[str] = (),
         mode: str = "tensor",
         **_,
@@ -65,7 +66,7 @@ class DepthFromMotion(BaseModel):
         if mode == "tensor":
             return found
         if mode == "loss":
-            return self.criterion(found, views, depth[:, None], interest_points)
+            return self.criterion(found, views, depth[:, None], interest_points, source_depths)
         baseline = anchor_T_source[..., :3, 3].norm(dim=-1).amax(1)  # [B]
         return [
             {

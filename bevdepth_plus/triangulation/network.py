@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bevdepth_plus.geometry.epipolar import pixel_lines
 from bevdepth_plus.geometry.pinhole import unproject
 from bevdepth_plus.geometry.triangulation import (
     InverseDepth,
@@ -32,6 +33,7 @@ from bevdepth_plus.triangulation.keypoints import (
     score_map,
     select_keypoints,
 )
+from bevdepth_plus.triangulation.static_check import agreement
 
 # Relative standard deviation of depth at which a point counts half.
 _HALF_TRUSTED = 0.1
@@ -186,7 +188,15 @@ class TriangulationNetwork(nn.Module):
         )
         depth = found.depth(*self.depth_range)
         relative = found.variance.sqrt() * depth.detach()  # of depth, as of inverse depth
-        confidence = torch.where(depth > 0, 1 / (1 + (relative / _HALF_TRUSTED).square()), 0.0)
+        exact = 1 / (1 + (relative / _HALF_TRUSTED).square())
+        # A wrong match looks exact, most of all a near one: sources must be sure, and agree.
+        lines = pixel_lines(
+            keypoints.pixels, anchor, views.intrinsics[:, 1:], views.source_T_anchor
+        )
+        told = matches.pixels.detach(), matches.variance.detach(), matches.confidence.detach()
+        agreed = agreement(*told, lines, found.mean.detach())
+        sure = matches.confidence.mean(1)
+        confidence = torch.where(depth > 0, exact * agreed * sure, 0.0)
         return Points(
             keypoints, matches, found, depth, confidence, unproject(keypoints.pixels, depth, anchor)
         )
@@ -217,9 +227,10 @@ def build_network(
     if sparse_encoder is not None:
         densifier["encoder"] = PyramidEncoder(in_channels=2, **sparse_encoder)
     depth_range = tuple(depth_range)
+    points = InterestPointNetwork(image_encoder, **(interest_points or {}))
     return TriangulationNetwork(
-        InterestPointNetwork(image_encoder, **(interest_points or {})),
-        EpipolarMatcher(**(matcher or {})),
+        points,
+        EpipolarMatcher(points.descriptor_stride, **(matcher or {})),
         DepthDensifier(image_encoder.channels, depth_range, **densifier),
         depth_range,
         **options,

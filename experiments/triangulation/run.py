@@ -23,7 +23,7 @@ CONFIG = "configs/deltas_synthetic_small.py"
 DATA = "data/synthetic_10hz"
 SCENES = ("--train-scenes", "40", "--val-scenes", "8", "--keyframes", "5")
 SCENES += ("--image-size", "256", "144", "--depth", "--sequence-rate", "10")
-GAP = 2  # frames: 0.2 s from one view to the next
+GAP = 1  # frames: 0.1 s from one view to the next
 STANDING = 0.15  # share of the training samples that stand
 
 TITLES = {

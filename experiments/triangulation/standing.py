@@ -28,6 +28,9 @@ class StandStill(BaseTransform):
         noise = np.random.normal(scale=self.noise, size=images[1:].shape)
         sources = (images[1:] + torch.from_numpy(noise).float()).round().clamp(0, 255)
         poses = torch.eye(4).expand_as(sample["anchor_T_source"])
+        if "source_depths" in sample:
+            depths = sample["depth"].expand_as(sample["source_depths"]).clone()
+            sample = {**sample, "source_depths": depths}
         return {
             **sample,
             "images": torch.cat([sample["images"][:1], sources.to(torch.uint8)]),

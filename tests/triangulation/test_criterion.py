@@ -5,12 +5,13 @@ import torch
 
 from bevdepth_plus.geometry.pinhole import project, unproject
 from bevdepth_plus.geometry.rigid import transform_points
-from bevdepth_plus.triangulation.criterion import TriangulationCriterion, depth_at, reproject
+from bevdepth_plus.triangulation.criterion import TriangulationCriterion
 from bevdepth_plus.triangulation.densify import DepthDensifier
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
 from bevdepth_plus.triangulation.keypoints import InterestPointNetwork
 from bevdepth_plus.triangulation.network import TriangulationNetwork, Views
+from bevdepth_plus.triangulation.true_places import depth_at, reproject
 
 SIZE = (32, 64)
 
@@ -106,3 +107,40 @@ def test_the_true_place_is_where_the_source_projects_the_point():
     expected, _ = project(moved, views.intrinsics[:, 1])
     torch.testing.assert_close(found[:, 0, :2], expected[:, :2], rtol=1e-4, atol=1e-3)
     assert not seen[0, 0, 2]
+
+
+def wall_and_post() -> tuple[Views, torch.Tensor, torch.Tensor]:
+    """A wall 10 m away; half a metre to the right a post at 2 m hides the left of it."""
+    views = random_views(torch.Generator().manual_seed(0), batch=1, sources=1)
+    views.intrinsics[..., 0, 0] = views.intrinsics[..., 1, 1] = 40.0
+    views.source_T_anchor[:] = torch.eye(4)
+    views.source_T_anchor[..., 0, 3] = -0.5
+    anchor, source = torch.full((1, 1, *SIZE), 10.0), torch.full((1, 1, *SIZE), 10.0)
+    source[..., 10:20] = 2.0
+    return views, anchor, source
+
+
+def test_a_point_that_is_hidden_in_the_source_is_not_seen():
+    views, anchor, source = wall_and_post()
+    pixels = torch.tensor([[[17.5, 10.5], [40.5, 10.5]]])  # they move 2 pixels to the left
+    depth = depth_at(anchor, pixels)
+    assert reproject(pixels, depth, views)[1].all()
+    assert reproject(pixels, depth, views, source)[1].tolist() == [[[False, True]]]
+    unknown = torch.zeros_like(source)
+    assert reproject(pixels, depth, views, unknown)[1].all()
+
+
+def test_hidden_points_are_taught_to_have_no_match():
+    views, anchor, source = wall_and_post()
+    model, criterion = network().eval(), TriangulationCriterion(min_depth=0.1)
+    found = model(views)
+    blind = criterion(found, views, anchor)
+    told = criterion(found, views, anchor, source_depths=source)
+    gone = criterion(found, views, anchor, source_depths=torch.full_like(source, 2.0))
+    assert gone["loss_match"] == 0 and gone["loss_point"] == 0
+    assert told["loss_likelihood"] != blind["loss_likelihood"]
+    none = -found.points.matches.scores.logits.log_softmax(-1)[..., -1]
+    torch.testing.assert_close(
+        gone["loss_likelihood"], none[found.points.matches.usable].mean(), rtol=1e-5, atol=1e-6
+    )
+    assert told["loss_depth"] == blind["loss_depth"]
