@@ -9,7 +9,9 @@ model = dict(network=dict(depth_range=(0.5, 10.0)))
 scannet = dict(layout="scannet")
 sequences = dict(final_dim=(256, 320), num_views=3, gap=20)
 train_dataloader = dict(
-    dataset=dict(**sequences, sources=[dict(**scannet, root=f"{data_root}/scans")])
+    dataset=dict(
+        **sequences, source_depth=True, sources=[dict(**scannet, root=f"{data_root}/scans")]
+    )
 )
 val_dataloader = dict(
     dataset=dict(

@@ -4,9 +4,10 @@ import torch
 
 from bevdepth_plus.triangulation.densify import DepthDensifier
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
-from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
-from bevdepth_plus.triangulation.keypoints import InterestPointNetwork
+from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, Matches
+from bevdepth_plus.triangulation.keypoints import InterestPointNetwork, Keypoints
 from bevdepth_plus.triangulation.network import TriangulationNetwork, Views
+from bevdepth_plus.triangulation.true_places import reproject
 
 
 def small_network() -> TriangulationNetwork:
@@ -80,3 +81,19 @@ def test_every_parameter_that_depth_needs_is_taught():
     (loss + found.features.logits.square().mean()).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]
     assert without == [] or without == ["matcher.threshold"]
+
+
+def test_points_on_whose_depth_the_sources_disagree_are_not_trusted():
+    """A wrong match of a near place looks exact: parallax alone must not make it confident."""
+    given = views(batch=1)
+    pixels = torch.tensor([[[60.5, 20.5], [60.5, 30.5], [60.5, 40.5]]])
+    places, seen = reproject(pixels, torch.full((1, 3), 5.0), given)
+    assert seen.all()
+    places[0, 1, 1, 0] -= 15  # the second source says 2 m for the second point
+    sure = torch.tensor([0.9, 0.9, 0.3]).expand(1, 2, 3)
+    matches = Matches(places, torch.full((1, 2, 3), 0.1), sure, seen)
+    keypoints = Keypoints(pixels, torch.ones(1, 3), torch.ones(1, 3, dtype=torch.bool))
+    points = small_network().triangulate(keypoints, matches, given)
+    agreed, disputed, doubtful = points.confidence[0].tolist()
+    assert agreed > 0.8 and disputed < 0.01
+    assert 0.2 < doubtful < 0.31, "no more than the matches' own probability"
