@@ -39,6 +39,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--long-side", type=int, default=512, help="of the network's images, pixels"
     )
+    parser.add_argument(
+        "--scale",
+        choices=["motion", "network"],
+        default="motion",
+        help="where metres come from: the known motion, or a network that was trained in metres",
+    )
     parser.add_argument("--min-confidence", type=float, default=1.5, help="below it: unknown")
     parser.add_argument("--min-baseline", type=float, default=0.2, help="metres; below: standing")
     parser.add_argument("--device", default="cpu")
@@ -59,7 +65,7 @@ def main() -> None:
     check(args)
     drives = read_drives(args.root, args.version, args.cameras)
     model = load_model(args.weights).to(args.device)
-    rules = ScaleRules(min_baseline=args.min_baseline, min_confidence=args.min_confidence)
+    rules = ScaleRules(args.min_baseline, args.min_confidence, scale=args.scale)
     settings = LabelSettings(rules, args.long_side, args.window, args.neighbours, masks=args.masks)
     folder = LabelFolder(args.root, args.out, settings.to_dict(model))
     count = sum(shot.path is not None for drive in drives for shot in drive.shots)

@@ -165,12 +165,14 @@ class _DrivePairs:
         return sizes
 
     def partners(self, i: int) -> list[int]:
-        """Images to pair with i: there, and far enough away."""
+        """Images to pair with i: there, and far enough away where that gives the scale."""
+        rules = self.settings.rules
+        least = rules.min_baseline if rules.scale == "motion" else 0.0
         return [
             j
             for j in self.linked[i]
             if self.drive.shots[j].path is not None
-            and np.linalg.norm(self._relative(i, j)[:3, 3]) >= self.settings.rules.min_baseline
+            and np.linalg.norm(self._relative(i, j)[:3, 3]) >= least
         ]
 
     def depth(self, i: int, partners: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from bevdepth_plus.geometry.depth_maps import unit
 from bevdepth_plus.geometry.pinhole import pixel_centres, rays
 from bevdepth_plus.pointmaps.heads import Pointmap
 
+SCALES = ("motion", "network")  # where metres come from
 _TINY = 1e-12
 
 
@@ -29,11 +30,21 @@ class ScaleRules:
         min_confidence: of a pixel's point, as the network gives it (above 1).
         max_spread: of the scale, relative: the median deviation of what single pixels say. A pair
             whose pixels disagree more has no scale, and so no depth.
+        scale: "motion": the baseline between the cameras gives it. "network": the network's points
+            are metres already, as of a network that was trained so; then no baseline is needed.
+
+    Raises:
+        ValueError: the scale is another one.
     """
 
     min_baseline: float = 0.2
     min_confidence: float = 1.5
     max_spread: float = 0.3
+    scale: str = "motion"
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise ValueError(f"scale must be one of {SCALES}, got {self.scale!r}")
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,12 @@ def pair_depth(
                 pose[:, :3, 3],
                 torch.where(others_confident, second.confidence.float().flatten(1), 0.0),
             )
-        usable = (pose[:, :3, 3].norm(dim=-1) >= rules.min_baseline) & (units > 0)
-        usable &= spread <= rules.max_spread
+        if rules.scale == "network":
+            units, spread = torch.ones_like(units), torch.zeros_like(spread)
+            usable = torch.ones_like(units, dtype=torch.bool)
+        else:
+            usable = (pose[:, :3, 3].norm(dim=-1) >= rules.min_baseline) & (units > 0)
+            usable &= spread <= rules.max_spread
         usable &= torch.linalg.det(turn) * torch.linalg.det(other_turn) > 0
         # The point of the pixel's own ray that is nearest to the network's.
         along = (points * own_rays).sum(-1) / own_rays.square().sum(-1)  # [B, P]

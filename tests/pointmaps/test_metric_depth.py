@@ -100,6 +100,18 @@ def test_pixels_that_do_not_agree_on_a_scale_give_none():
     assert (pair_depth(first, second, matrices(), pose, rules=strict).depth == 0).all()
 
 
+def test_a_network_that_knows_metres_needs_no_motion():
+    first, second, pose, true = wall_pair()
+    still = pose.clone()
+    still[:, :3, 3] = 0
+    rules = ScaleRules(scale="network")
+    found = pair_depth(first, second, matrices(), still, rules=rules)
+    torch.testing.assert_close(found.depth, SCALE * true, rtol=1e-3, atol=0)
+    assert (found.spread == 0).all()
+    with pytest.raises(ValueError, match="scale must be one of"):
+        ScaleRules(scale="guess")
+
+
 def turned(degrees: float, mirrored: bool) -> torch.Tensor:
     """An augmentation of pixels, about the image's middle."""
     angle = math.radians(degrees)

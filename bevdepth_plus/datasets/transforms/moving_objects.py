@@ -35,34 +35,36 @@ class MovingObjectPixels(BaseTransform):
     def transform(self, results: dict) -> dict:
         augmented = from_mmdet3d(results["ann_info"]["gt_bboxes_3d"]).double()
         boxes = transform_boxes(augmented, torch.linalg.inv(torch.from_numpy(results["bev_aug"])))
-        still = boxes[:, 7:9].norm(dim=1) < self.min_speed  # False for NaN
-        corners = box_corners(boxes[~still])  # [M, 8, 3], ego
-        masks = np.zeros((len(results["cam_names"]), *results["img"][0].shape[:2]), dtype=np.uint8)
-        for camera, mask in enumerate(masks):
-            for outline in _outlines(corners, results, camera):
-                cv2.fillConvexPoly(mask, outline, 1)
-        return {**results, "moving_pixels": masks.astype(bool)}
+        size = results["img"][0].shape[:2]
+        names = ("ego_T_cam", "intrinsics", "image_aug")
+        cameras = zip(*(torch.from_numpy(results[name][0]) for name in names), strict=True)
+        masks = [moving_mask(boxes, size, *camera, self.min_speed) for camera in cameras]
+        return {**results, "moving_pixels": np.stack(masks)}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(min_speed={self.min_speed})"
 
 
-def _outlines(
-    corners: Tensor,  # [M, 8, 3], ego, metres
-    results: dict,
-    camera: int,
-) -> list[np.ndarray]:
-    """The convex outline of each box that a camera has before it, int32 ``[K, 1, 2]``, pixels."""
-    pose = torch.from_numpy(results["ego_T_cam"][0, camera])
-    intrinsics = torch.from_numpy(results["intrinsics"][0, camera])
-    augmentation = torch.from_numpy(results["image_aug"][0, camera])
-    outlines = []
-    for box in transform_points(invert_rigid(pose), corners):
+def moving_mask(
+    boxes: Tensor,  # [M, 9], ego, metres and metres a second
+    size: tuple[int, int],  # height, width of the result
+    ego_T_cam: Tensor,  # [4, 4]
+    intrinsics: Tensor,  # [3, 3]
+    image_aug: Tensor | None = None,  # [3, 3], pixels of the intrinsics -> those of the result
+    min_speed: float = 0.5,
+) -> np.ndarray:
+    """The pixels of one camera inside boxes that move, bool ``[H, W]``."""
+    still = boxes[:, 7:9].norm(dim=1) < min_speed  # False for NaN
+    corners = box_corners(boxes[~still])  # [K, 8, 3], ego
+    mask = np.zeros(size, dtype=np.uint8)
+    for box in transform_points(invert_rigid(ego_T_cam), corners):
         edges = edges_before_camera(box, _NEAR).flatten(0, 1)
         if not len(edges):
             continue
-        pixels = transform_pixels(augmentation, project(edges, intrinsics)[0])
+        pixels = project(edges, intrinsics)[0]
+        if image_aug is not None:
+            pixels = transform_pixels(image_aug, pixels)
         # OpenCV counts pixels at integers, and takes no number beyond int32.
         places = (pixels - 0.5).round().clamp(-30000, 30000).numpy().astype(np.int32)
-        outlines.append(cv2.convexHull(places))
-    return outlines
+        cv2.fillConvexPoly(mask, cv2.convexHull(places), 1)
+    return mask.astype(bool)
