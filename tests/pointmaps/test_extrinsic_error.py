@@ -1,0 +1,107 @@
+"""Extrinsic errors from exact matches of a rig that drives, with noise, outliers and moving points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from bevdepth_plus.errors import DataError
+from bevdepth_plus.pointmaps.extrinsic_error import (
+    ExtrinsicErrors,
+    ImagePair,
+    estimate_extrinsic_errors,
+)
+
+WIDTH, HEIGHT = 1600, 900
+# Yaw in degrees, position in ego, focal length in pixels: as on the vehicles of nuScenes.
+RIG = [
+    (0, (1.7, 0.0, 1.5), 1266),
+    (-55, (1.5, -0.5, 1.5), 1266),
+    (-110, (1.0, -0.5, 1.56), 1266),
+    (180, (0.0, 0.0, 1.55), 800),
+    (110, (1.0, 0.5, 1.56), 1266),
+    (55, (1.5, 0.5, 1.5), 1266),
+]
+NEIGHBOURS = [(n, (n + 1) % 6) for n in range(6)]
+EGO_R_FRONT = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+MOST_POINTS = 100  # of a pair
+
+
+def pose(rotation: np.ndarray, translation) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, translation
+    return matrix
+
+
+def about_z(radians: float) -> np.ndarray:
+    return Rotation.from_euler("z", radians).as_matrix()
+
+
+EGO_T_CAM = np.stack([pose(about_z(np.deg2rad(yaw)) @ EGO_R_FRONT, t) for yaw, t, _ in RIG])
+INTRINSICS = [np.array([[f, 0, WIDTH / 2], [0, f, HEIGHT / 2], [0, 0, 1.0]]) for _, _, f in RIG]
+
+
+def drive(turns: bool, num_moments: int = 21) -> list[np.ndarray]:
+    """Ego poses every 2.5 m: straight, or left and right at up to 15 degrees a moment."""
+    poses, place, heading = [], np.zeros(3), 0.0
+    for moment in range(num_moments):
+        poses.append(pose(about_z(heading), place))
+        heading += np.deg2rad(15 * np.sin(2 * np.pi * moment / num_moments)) if turns else 0.0
+        place = place + 2.5 * np.array([np.cos(heading), np.sin(heading), 0])
+    return poses
+
+
+def wrong(true: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """The stated extrinsics from which the true ones are off by degrees and metres in ego axes."""
+    turn = Rotation.from_rotvec(np.deg2rad(rotation)).as_matrix()
+    return pose(turn.T @ true[:3, :3], true[:3, 3] - translation)
+
+
+def project(points: np.ndarray, camera: int, global_T_ego: np.ndarray):
+    inside = np.linalg.inv(global_T_ego @ EGO_T_CAM[camera])
+    here = points @ inside[:3, :3].T + inside[:3, 3]
+    homogeneous = here @ INTRINSICS[camera].T
+    pixels = homogeneous[:, :2] / np.where(here[:, 2:] > 0.5, homogeneous[:, 2:], np.nan)
+    return pixels, ((pixels > 0) & (pixels < (WIDTH, HEIGHT))).all(1)
+
+
+def matches(
+    poses: list[np.ndarray],
+    stated: np.ndarray,
+    neighbours=NEIGHBOURS,
+    noise: float = 0.5,
+    seed: int = 0,
+) -> list[ImagePair]:
+    """All pairs of a drive; 10 % of the matches are anywhere, 5 % are of points that move."""
+    random = np.random.default_rng(seed)
+    points = np.stack([pose_[:3, 3] for pose_ in poses])[random.integers(len(poses), size=20000)]
+    points = points + random.uniform((-60, -60, -1.5), (60, 60, 12), points.shape)
+    pairs = []
+
+    def add(a: int, b: int, at_a: np.ndarray, at_b: np.ndarray) -> None:
+        moving = random.random(len(points)) < 0.05
+        shift = np.where(moving[:, None], random.normal(0, 1.0, points.shape) * (1, 1, 0), 0)
+        pixels_a, seen_a = project(points, a, at_a)
+        pixels_b, seen_b = project(points + shift, b, at_b)
+        both = (seen_a & seen_b).nonzero()[0]
+        both = random.permutation(both)[:MOST_POINTS]
+        pixels_a, pixels_b = (p[both] + random.normal(0, noise, (len(both), 2)) for p in (pixels_a, pixels_b))
+        outlier = random.random(len(both)) < 0.1
+        pixels_b[outlier] = random.uniform((0, 0), (WIDTH, HEIGHT), (outlier.sum(), 2))
+        a_T_b = np.linalg.inv(at_a @ stated[a]) @ at_b @ stated[b]
+        pairs.append(
+            ImagePair(a, b, a_T_b, INTRINSICS[a], INTRINSICS[b], pixels_a, pixels_b, np.ones(len(both)))
+        )
+
+    for before, after in zip(poses, poses[1:], strict=False):
+        for camera in range(len(RIG)):
+            add(camera, camera, before, after)
+    for now in poses[::2]:
+        for a, b in neighbours:
+            add(a, b, now, now)
+    return pairs
+
+
+def estimate(pairs: list[ImagePair], stated: np.ndarray) -> ExtrinsicErrors:
+    return estimate_extrinsic_errors(pairs, stated[:, :3, :3])
