@@ -2,6 +2,7 @@
 """Is the calibration of an info file or of a rig file plausible?
 
 Prints a line a problem: camera, field, value, what to do. Exits with 1 if there is any.
+With --pointmaps the images of an info file tell how far each camera's extrinsics are off.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from bevdepth_plus.errors import DataError
@@ -42,12 +44,26 @@ def parse_args() -> argparse.Namespace:
         metavar="DIR",
         help=f"draw LiDAR points and boxes over the images of {NUM_OVERLAYS} samples",
     )
+    parser.add_argument(
+        "--pointmaps",
+        type=Path,
+        metavar="WEIGHTS",
+        help="two-view network with descriptors (tools/convert_pointmap_checkpoint.py, whose help "
+        "states the rights): estimate the error of each camera's extrinsics",
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=40, help="image pairs of each camera for --pointmaps"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    if args.pairs < 1:
+        raise DataError(f"--pairs must be 1 or more, got {args.pairs}")
     if args.infos.suffix in RIG_FILES:
+        if args.pointmaps is not None:
+            raise DataError("--pointmaps needs images and poses: give an info file, no rig file")
         sys.exit(check_rig_file(args.infos, args.picture))
     if args.picture is not None:
         raise DataError("--picture draws rig files; for an info file say --overlays DIR")
@@ -97,7 +113,27 @@ def check_info_file(args: argparse.Namespace) -> None:
             info = infos[index * len(infos) // count]
             draw_overlay(info, content["metainfo"]["categories"], args)
         print(f"overlays in {args.overlays}")
-    sys.exit(1 if problems else 0)
+    wrong = [] if args.pointmaps is None else extrinsic_problems(args)
+    sys.exit(1 if problems or wrong else 0)
+
+
+def extrinsic_problems(args: argparse.Namespace) -> list[str]:
+    """Prints the extrinsic error of each camera; returns a line for each that is wrong."""
+    import torch
+    from tqdm import tqdm
+
+    from bevdepth_plus.checks.extrinsics import check_extrinsics
+    from bevdepth_plus.pointmaps.calibration_pairs import PairSettings
+    from bevdepth_plus.pointmaps.checkpoints import load_model
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(args.pointmaps).to(device)
+    settings = PairSettings(args.pairs)
+    bar = partial(tqdm, desc="matching", unit="pair")
+    found = check_extrinsics(args.infos, model, settings, args.images, bar)
+    problems = found.problems()
+    print("\n".join(["", "extrinsics, true minus stated:", found.table(), *problems]))
+    return problems
 
 
 def horizon_lines(info: Mapping, sizes: Mapping[str, tuple[int, int]]) -> list[str]:

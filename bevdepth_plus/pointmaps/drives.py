@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,13 @@ class Shot:
         path: of the image; None where the sample lacks the camera.
         intrinsics: of the image file, ``[3, 3]``, float64.
         global_T_cam: at its own time, ``[4, 4]``, float64.
+        ego_T_cam: the extrinsics, ``[4, 4]``, float64.
     """
 
     path: Path | None
     intrinsics: np.ndarray
     global_T_cam: np.ndarray
+    ego_T_cam: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,49 @@ def read_drives(root: Path, version: str, cameras: Sequence[str] | None = None) 
                 f"{path} does not exist; make it with tools/create_data.py {root} "
                 f"--version {version}"
             )
-        drives += _drives_of(path, root, version, cameras)
+        drives += drives_of_file(path, version, cameras)
     return drives
+
+
+def drives_of_file(
+    path: Path,
+    version: str | None = None,
+    cameras: Sequence[str] | None = None,
+    images: str = "samples/{camera}",
+) -> list[Drive]:
+    """All key frames of one info file, those of one drive together.
+
+    Args:
+        version: that it must be of; None: any.
+        cameras: names; None: all that the file has.
+        images: folder of a camera's images, beside the info file.
+
+    Raises:
+        DataError: the file is of another version, missing or wrong, or the list of cameras is
+            empty or names one that no sample has.
+    """
+    content = read_info_file(path)
+    made_of = content["metainfo"].get("version", version)
+    if version is not None and made_of != version:
+        raise DataError(
+            f"{path} is of version {made_of}, not {version}; give --version {made_of}, or make it "
+            "anew with tools/create_data.py"
+        )
+    infos = content["data_list"]
+    stand_ins = {name: entry for info in infos for name, entry in info["images"].items()}
+    names = list(stand_ins) if cameras is None else list(cameras)
+    if not names:
+        raise DataError(f"no camera is named; {path} has {', '.join(stand_ins) or 'none'}")
+    unknown = [name for name in names if name not in stand_ins]
+    if unknown:
+        raise DataError(f"{path} has no camera {unknown[0]} (it has {', '.join(stand_ins)})")
+    folders = {name: str(path.parent / images.format(camera=name)) for name in names}
+    records = [  # labels are made for images: boxes do not count
+        parse_sample({**info, "instances": None}, names, {}, folders, "", stand_ins)
+        for info in infos
+    ]
+    mounts = {info["token"]: _mounts(info, names) for info in infos}
+    return [_drive(names, chain, mounts) for chain in _chains(records)]
 
 
 def overlapping_cameras(
@@ -100,28 +143,10 @@ def _share_seen(by: Shot, by_size: tuple[int, int], of: Shot, of_size: tuple[int
     return (in_image(there, by_size) & (depth > 0)).double().mean().item()
 
 
-def _drives_of(path: Path, root: Path, version: str, cameras: Sequence[str] | None) -> list[Drive]:
-    content = read_info_file(path)
-    made_of = content["metainfo"].get("version", version)
-    if made_of != version:
-        raise DataError(
-            f"{path} is of version {made_of}, not {version}; give --version {made_of}, or make it "
-            "anew with tools/create_data.py"
-        )
-    infos = content["data_list"]
-    stand_ins = {name: entry for info in infos for name, entry in info["images"].items()}
-    names = list(stand_ins) if cameras is None else list(cameras)
-    if not names:
-        raise DataError(f"no camera is named; {path} has {', '.join(stand_ins) or 'none'}")
-    unknown = [name for name in names if name not in stand_ins]
-    if unknown:
-        raise DataError(f"{path} has no camera {unknown[0]} (it has {', '.join(stand_ins)})")
-    folders = {name: str(root / "samples" / name) for name in names}
-    records = [  # labels are made for images: boxes do not count
-        parse_sample({**info, "instances": None}, names, {}, folders, "", stand_ins)
-        for info in infos
-    ]
-    return [_drive(names, chain) for chain in _chains(records)]
+def _mounts(info: Mapping, names: Sequence[str]) -> list[np.ndarray | None]:
+    """Each camera's extrinsics as a sample states them; None where it does not."""
+    stated = (info["images"].get(name, {}).get("cam2ego") for name in names)
+    return [None if matrix is None else np.array(matrix, dtype=float) for matrix in stated]
 
 
 def _chains(records: Sequence[Record]) -> list[list[Record]]:
@@ -140,14 +165,21 @@ def _chains(records: Sequence[Record]) -> list[list[Record]]:
     return chains
 
 
-def _drive(names: Sequence[str], chain: Sequence[Record]) -> Drive:
-    shots = [
-        Shot(
-            None if record["img_path"][n] is None else Path(record["img_path"][n]),
-            record["intrinsics"][n],
-            record["global_T_cam"][n],
-        )
-        for record in chain
-        for n in range(len(names))
-    ]
+def _drive(
+    names: Sequence[str],
+    chain: Sequence[Record],
+    mounts: Mapping[str, Sequence[np.ndarray | None]],
+) -> Drive:
+    shots = []
+    for record in chain:
+        for n, mount in enumerate(mounts[record["token"]]):
+            path = record["img_path"][n]
+            shots.append(
+                Shot(
+                    None if path is None else Path(path),
+                    record["intrinsics"][n],
+                    record["global_T_cam"][n],
+                    record["ego_T_cam"][n] if mount is None else mount,
+                )
+            )
     return Drive(tuple(names), tuple(shots))

@@ -1,17 +1,16 @@
-"""Extrinsic errors from exact matches of a rig that drives, with noise, outliers and moving points."""
+"""Extrinsic errors from exact matches of a rig that drives: noise, outliers, moving points."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from bevdepth_plus.errors import DataError
-from bevdepth_plus.pointmaps.extrinsic_error import (
-    ExtrinsicErrors,
-    ImagePair,
-    estimate_extrinsic_errors,
-)
+from bevdepth_plus.pointmaps.extrinsic_error import ExtrinsicErrors, estimate_extrinsic_errors
+from bevdepth_plus.pointmaps.extrinsic_problem import ImagePair, plausible
 
 WIDTH, HEIGHT = 1600, 900
 # Yaw in degrees, position in ego, focal length in pixels: as on the vehicles of nuScenes.
@@ -25,7 +24,7 @@ RIG = [
 ]
 NEIGHBOURS = [(n, (n + 1) % 6) for n in range(6)]
 EGO_R_FRONT = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
-MOST_POINTS = 100  # of a pair
+MOST_POINTS = 150  # of a pair
 
 
 def pose(rotation: np.ndarray, translation) -> np.ndarray:
@@ -42,7 +41,7 @@ EGO_T_CAM = np.stack([pose(about_z(np.deg2rad(yaw)) @ EGO_R_FRONT, t) for yaw, t
 INTRINSICS = [np.array([[f, 0, WIDTH / 2], [0, f, HEIGHT / 2], [0, 0, 1.0]]) for _, _, f in RIG]
 
 
-def drive(turns: bool, num_moments: int = 21) -> list[np.ndarray]:
+def drive(turns: bool, num_moments: int = 41) -> list[np.ndarray]:
     """Ego poses every 2.5 m: straight, or left and right at up to 15 degrees a moment."""
     poses, place, heading = [], np.zeros(3), 0.0
     for moment in range(num_moments):
@@ -86,15 +85,19 @@ def matches(
         pixels_b, seen_b = project(points + shift, b, at_b)
         both = (seen_a & seen_b).nonzero()[0]
         both = random.permutation(both)[:MOST_POINTS]
-        pixels_a, pixels_b = (p[both] + random.normal(0, noise, (len(both), 2)) for p in (pixels_a, pixels_b))
+        pixels_a, pixels_b = (
+            p[both] + random.normal(0, noise, (len(both), 2)) for p in (pixels_a, pixels_b)
+        )
         outlier = random.random(len(both)) < 0.1
         pixels_b[outlier] = random.uniform((0, 0), (WIDTH, HEIGHT), (outlier.sum(), 2))
         a_T_b = np.linalg.inv(at_a @ stated[a]) @ at_b @ stated[b]
         pairs.append(
-            ImagePair(a, b, a_T_b, INTRINSICS[a], INTRINSICS[b], pixels_a, pixels_b, np.ones(len(both)))
+            ImagePair(
+                a, b, a_T_b, INTRINSICS[a], INTRINSICS[b], pixels_a, pixels_b, np.ones(len(both))
+            )
         )
 
-    for before, after in zip(poses, poses[1:], strict=False):
+    for before, after in pairwise(poses):
         for camera in range(len(RIG)):
             add(camera, camera, before, after)
     for now in poses[::2]:
@@ -105,3 +108,66 @@ def matches(
 
 def estimate(pairs: list[ImagePair], stated: np.ndarray) -> ExtrinsicErrors:
     return estimate_extrinsic_errors(pairs, stated[:, :3, :3])
+
+
+@pytest.fixture(scope="module")
+def one_wrong() -> tuple[ExtrinsicErrors, np.ndarray, np.ndarray]:
+    """The right front camera is off by 1 degree and 5 cm; what is found, and the truth."""
+    rotation, translation = np.zeros((6, 3)), np.zeros((6, 3))
+    rotation[1] = np.array([0.5, -0.5, 0.7071])
+    translation[1] = np.array([0.03, -0.04, 0.0])
+    stated = EGO_T_CAM.copy()
+    stated[1] = wrong(EGO_T_CAM[1], rotation[1], translation[1])
+    return estimate(matches(drive(True), stated, seed=11), stated), rotation, translation
+
+
+def test_an_error_of_one_degree_and_five_centimetres_is_found(one_wrong):
+    found, rotation, translation = one_wrong
+    for camera, error in enumerate(found.cameras):
+        assert np.linalg.norm(error.rotation - rotation[camera]) < 0.2
+        assert np.linalg.norm((error.translation - translation[camera])[:2]) < 0.03
+        assert error.observable.tolist() == [True] * 5 + [False], "height needs slopes"
+
+
+def test_only_the_wrong_camera_is_named(one_wrong):
+    found, _, _ = one_wrong
+    named = [error.exceeds(degrees=0.3, metres=0.05) for error in found.cameras]
+    assert named == [False, True, False, False, False, False]
+
+
+def test_the_standard_deviations_are_those_of_the_errors(one_wrong):
+    found, rotation, translation = one_wrong
+    for camera, error in enumerate(found.cameras):
+        assert (np.abs(error.rotation - rotation[camera]) < 4 * error.rotation_sd).all()
+        assert (np.abs(error.translation - translation[camera]) < 4 * error.translation_sd).all()
+
+
+def test_straight_ahead_a_camera_alone_shows_two_angles():
+    found = estimate(matches(drive(False, 11), EGO_T_CAM, neighbours=[], seed=12), EGO_T_CAM)
+    front = found.cameras[0]
+    assert front.observable.tolist() == [False, True, True, False, False, False]
+    assert abs(front.rotation[0]) < 0.1, "what nothing shows stays at zero"
+    assert front.rotation_sd[0] > 1.0
+
+
+def test_matches_at_impossible_depths_do_not_count():
+    (pair, *_) = matches(drive(False, 2), EGO_T_CAM, noise=0.0, seed=13)
+    behind = ImagePair(
+        pair.camera_a,
+        pair.camera_b,
+        np.linalg.inv(pair.a_T_b),
+        pair.intrinsics_a,
+        pair.intrinsics_b,
+        pair.pixels_a,
+        pair.pixels_b,
+        pair.confidence,
+    )
+    assert len(plausible(pair).pixels_a) > 0.7 * len(pair.pixels_a)
+    assert len(plausible(behind).pixels_a) < 0.3 * len(pair.pixels_a)
+    with pytest.raises(DataError, match="too few"):
+        estimate([behind], EGO_T_CAM)
+
+
+def test_no_match_at_all_is_one_clear_line():
+    with pytest.raises(DataError, match="0 plausible matches in 0 image pairs are too few"):
+        estimate([], EGO_T_CAM)
