@@ -39,6 +39,8 @@ _CAUCHY = 2.385  # in standard deviations: 95 % of the efficiency of least squar
 _TO_SIGMA = 1.4826  # median absolute value -> standard deviation, for a normal distribution
 _LEAST_SIGMA = 0.01  # pixels: exact matches must not divide by 0
 _MAX_ROUNDS = 10
+_NEAR_LINE = 3.0  # pixels; and the share of a pair's matches that must be so near
+_LEAST_SHARE = 0.4
 _TRIM = 3.5  # standard deviations
 _TRIMS = 3
 _NOT_OBSERVABLE = 1 / 3  # of the prior: the common height of 6 cameras would have 1 / sqrt(6)
@@ -107,17 +109,19 @@ def estimate_extrinsic_errors(
     Raises:
         DataError: there are fewer than ``least_matches`` matches in all.
     """
-    pairs = [plausible(pair) for pair in pairs]
-    count = sum(len(pair.pixels_a) for pair in pairs)
-    if count < least_matches:
-        raise DataError(
-            f"{count} plausible matches in {len(pairs)} image pairs are too few, at least "
-            f"{least_matches} are needed: take a drive that moves and sees texture"
-        )
-    problem = MatchProblem(pairs, np.asarray(ego_R_cam, dtype=float))
     prior = prior or Prior()
-    prior_sd = np.tile(np.repeat([np.deg2rad(prior.degrees), prior.metres], 3), problem.cameras)
-    found = np.zeros_like(prior_sd)
+    prior_sd = np.tile(np.repeat([np.deg2rad(prior.degrees), prior.metres], 3), len(ego_R_cam))
+    nothing = np.zeros_like(prior_sd)
+    ego_R_cam = np.asarray(ego_R_cam, dtype=float)
+    everything = [pair for pair in pairs if len(pair.pixels_a)]
+    problem = _problem(everything, ego_R_cam, least_matches)
+    found = _solve(problem, nothing, _robust_sigma(problem.residuals(nothing)), prior_sd)
+    # Where a bus fills an image all matches are wrong, and some agree on a pose by chance: such
+    # pairs go first, while the fit is still coarse enough to keep those of a wrong camera.
+    near = _share_near(MatchProblem(everything, ego_R_cam), found)
+    usable = [pair for pair, share in zip(everything, near, strict=True) if share >= _LEAST_SHARE]
+    problem = _problem(usable, ego_R_cam, least_matches)
+    found = nothing
     sigma = _robust_sigma(problem.residuals(found))
     # The scale of the residuals decides what an outlier is: from coarse to fine until it stays.
     for _ in range(_MAX_ROUNDS):
@@ -166,6 +170,24 @@ def _solve(
         x_scale=prior_sd,
         ftol=1e-6,
     ).x
+
+
+def _problem(pairs: Sequence[ImagePair], ego_R_cam: np.ndarray, least_matches: int) -> MatchProblem:
+    pairs = [plausible(pair) for pair in pairs]
+    count = sum(len(pair.pixels_a) for pair in pairs)
+    if count < least_matches:
+        raise DataError(
+            f"{count} plausible matches in {len(pairs)} image pairs are too few, at least "
+            f"{least_matches} are needed: take a drive that moves and sees texture"
+        )
+    return MatchProblem(pairs, ego_R_cam)
+
+
+def _share_near(problem: MatchProblem, found: np.ndarray) -> np.ndarray:
+    """The share of each pair's matches that lie near their epipolar lines, ``[Q]``."""
+    near = np.abs(problem.residuals(found)) < _NEAR_LINE * problem.weight
+    count = len(problem.first)
+    return np.bincount(problem.pair, near, count) / np.bincount(problem.pair, minlength=count)
 
 
 def _robust_sigma(residuals: np.ndarray) -> float:

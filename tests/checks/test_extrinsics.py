@@ -41,7 +41,7 @@ from bevdepth_plus.pointmaps.two_view import TwoViewConfig, TwoViewModel
 
 TOOL = Path(__file__).parents[2] / "tools" / "check_calibration.py"
 SETTINGS = PairSettings(num=4, long_side=160, subsample=8)
-WRONG = "CAM_FRONT_LEFT"
+WRONG = "CAM_FRONT_RIGHT"
 
 
 class Oracle(nn.Module):

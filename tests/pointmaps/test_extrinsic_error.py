@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -152,16 +153,7 @@ def test_straight_ahead_a_camera_alone_shows_two_angles():
 
 def test_matches_at_impossible_depths_do_not_count():
     (pair, *_) = matches(drive(False, 2), EGO_T_CAM, noise=0.0, seed=13)
-    behind = ImagePair(
-        pair.camera_a,
-        pair.camera_b,
-        np.linalg.inv(pair.a_T_b),
-        pair.intrinsics_a,
-        pair.intrinsics_b,
-        pair.pixels_a,
-        pair.pixels_b,
-        pair.confidence,
-    )
+    behind = replace(pair, a_T_b=np.linalg.inv(pair.a_T_b))
     assert len(plausible(pair).pixels_a) > 0.7 * len(pair.pixels_a)
     assert len(plausible(behind).pixels_a) < 0.3 * len(pair.pixels_a)
     with pytest.raises(DataError, match="too few"):
@@ -171,3 +163,18 @@ def test_matches_at_impossible_depths_do_not_count():
 def test_no_match_at_all_is_one_clear_line():
     with pytest.raises(DataError, match="0 plausible matches in 0 image pairs are too few"):
         estimate([], EGO_T_CAM)
+
+
+def test_pairs_whose_matches_are_all_wrong_decide_nothing():
+    """A bus beside the camera: by chance some of its matches agree on a pose."""
+    random = np.random.default_rng(14)
+    pairs = matches(drive(True, 11), EGO_T_CAM, noise=0.1, seed=15)
+    blind = [
+        replace(pair, pixels_b=random.uniform((0, 0), (WIDTH, HEIGHT), pair.pixels_b.shape))
+        if 2 in (pair.camera_a, pair.camera_b)
+        else pair
+        for pair in pairs
+    ]
+    found = estimate(blind, EGO_T_CAM).cameras
+    assert not found[2].observable.any() and found[2].num_matches == 0
+    assert found[0].observable[:3].all() and np.abs(found[0].rotation).max() < 0.1
