@@ -36,7 +36,7 @@ from bevdepth_plus.triangulation.keypoints import (
 from bevdepth_plus.triangulation.static_check import agreement
 
 # Relative standard deviation of depth at which a point counts half.
-_HALF_TRUSTED = 0.1
+HALF_TRUSTED = 0.1
 _EVALUATION_SEED = 0  # random points are the same at every evaluation
 
 
@@ -188,7 +188,7 @@ class TriangulationNetwork(nn.Module):
         )
         depth = found.depth(*self.depth_range)
         relative = found.variance.sqrt() * depth.detach()  # of depth, as of inverse depth
-        exact = 1 / (1 + (relative / _HALF_TRUSTED).square())
+        exact = 1 / (1 + (relative / HALF_TRUSTED).square())
         # A wrong match looks exact, most of all a near one: sources must be sure, and agree.
         lines = pixel_lines(
             keypoints.pixels, anchor, views.intrinsics[:, 1:], views.source_T_anchor

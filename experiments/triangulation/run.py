@@ -35,7 +35,6 @@ METRICS = {
     "d1": "depth/dense/d1",
     "moved 0.1 to 1 m": "depth/dense/by_baseline/0.1-1/abs_rel",
     "1 to 3 m": "depth/dense/by_baseline/1-3/abs_rel",
-    "3 to 6 m": "depth/dense/by_baseline/3-6/abs_rel",
     "0 to 10 m far": "depth/dense/by_range/0-10/abs_rel",
     "10 to 20 m": "depth/dense/by_range/10-20/abs_rel",
     "20 to 30 m": "depth/dense/by_range/20-30/abs_rel",
