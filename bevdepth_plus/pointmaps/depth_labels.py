@@ -226,7 +226,7 @@ class _DrivePairs:
         path, masks = self.drive.shots[i].path, self.settings.masks
         assert path is not None  # only images that exist are asked for
         mask = None if masks is None else masks / path.parent.name / f"{path.stem}.png"
-        return load_image(path, self.settings.long_side, mask, upright=False)
+        return load_image(path, self.settings.long_side, mask, upright=False, empty_mask_ok=True)
 
 
 def agreed_depth(

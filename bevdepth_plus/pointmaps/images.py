@@ -47,17 +47,22 @@ class LoadedImage:
 
 
 def load_image(
-    path: Path, long_side: int = 512, mask_path: Path | None = None, upright: bool = True
+    path: Path,
+    long_side: int = 512,
+    mask_path: Path | None = None,
+    upright: bool = True,
+    empty_mask_ok: bool = False,
 ) -> LoadedImage:
     """Turn upright, resize so that the longer side is ``long_side``, cut to multiples of 16.
 
     Args:
         mask_path: an image of the same size; anything above 0 is valid.
         upright: False leaves the pixels as stored, whatever EXIF says: as a rig was calibrated.
+        empty_mask_ok: a mask may leave no pixel, as where a bus fills an image of a drive.
 
     Raises:
-        DataError: a file is missing or no image, the mask has another size or is empty, or the
-            image is too narrow to leave 16 pixels.
+        DataError: a file is missing or no image, the mask has another size or is empty
+            (``empty_mask_ok`` apart), or the image is too narrow to leave 16 pixels.
     """
     image = _open(path, upright).convert("RGB")
     mask = Image.new("L", image.size, 255)
@@ -81,7 +86,7 @@ def load_image(
     image = image.resize(size, smooth).crop(box)
     mask = mask.resize(size, Image.Resampling.NEAREST).crop(box)
     valid = torch.from_numpy(np.array(mask) > 0)
-    if not valid.any():
+    if not valid.any() and not empty_mask_ok:
         raise DataError(f"{mask_path}: the mask leaves no pixel of {path.name} at {size}")
     aug = torch.eye(3)
     aug[0, 0], aug[1, 1] = size[0] / original[1], size[1] / original[0]

@@ -209,6 +209,23 @@ def test_masked_pixels_are_unknown_and_a_lacking_mask_is_named(root, tmp_path):
     assert not list((root / "other").rglob(".*"))
 
 
+@pytest.mark.parametrize("scale", ["motion", "network"])
+def test_an_image_that_is_masked_as_a_whole_is_unknown_and_stops_nothing(root, tmp_path, scale):
+    """A bus beside the camera must not end a run of hours."""
+    (drive, *_) = read_drives(root, VERSION, ["CAM_FRONT"])
+    for number, shot in enumerate(drive.shots):
+        path = tmp_path / "masks" / "CAM_FRONT" / f"{shot.path.stem}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full(SIZE, 255 * (number > 0), dtype=np.uint8))
+    rules = replace(SETTINGS.rules, scale=scale)
+    settings = replace(SETTINGS, rules=rules, masks=tmp_path / "masks")
+    folder = LabelFolder(root, "made", {})
+    tally = make_depth_labels(Oracle([drive]), [drive], folder, settings)
+    known = [read_depth(str(folder.paths(s.path)[0]), 0.01).any() for s in drive.shots]
+    assert not known[0] and known[-1]
+    assert tally.written == len(drive.shots) and tally.doubtful >= 1
+
+
 def test_a_network_that_knows_nothing_gives_no_label(root, small_model, monkeypatch, capsys):
     weights = root / "small.pth"
     save_model(small_model, weights)
