@@ -132,7 +132,9 @@ def test_hostile_cells_are_outside(device):
 
 
 @pytest.mark.parametrize("cells", ["random", "none"])
-def test_no_uninitialised_memory_is_read(cells, device):
+def test_no_uninitialised_memory_is_read(cells, device, monkeypatch):
+    # A training in the same process turns it off (engine/launch.py).
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     case = random_case(cells=cells, channels=13, width=19, bev_size=(5, 7), device=device)
     grad = torch.ones(2, 13, 5, 7, device=device)
     plain = gradients(bev_pool, case, grad)
