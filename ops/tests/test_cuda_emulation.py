@@ -144,7 +144,9 @@ def test_values_of_unused_points_never_leak_in_emulated_kernels(emulated, value,
         assert torch.equal(got, expected)
 
 
-def test_emulated_kernels_read_no_uninitialised_memory(emulated):
+def test_emulated_kernels_read_no_uninitialised_memory(emulated, monkeypatch):
+    # A training in the same process turns it off (engine/launch.py).
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     case = random_case(cells="columns", height=18, channels=13, width=19)
     grad = torch.ones(2, 13, *case.bev_size)
     plain = gradients(emulated_pool(emulated, False), case, grad)
