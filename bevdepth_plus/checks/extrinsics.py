@@ -119,13 +119,9 @@ def _cells(error: CameraError) -> Sequence[str]:
 
 def _wrong_axes(error: CameraError) -> list[str]:
     """``yaw is off by +1.02 +- 0.05 degrees`` and the like, if anything is."""
-    if not error.exceeds(DEGREES, METRES):
-        return []
     value, sd = _values(error)
-    limits = np.repeat([DEGREES, METRES], 3)
-    wrong = error.observable & (np.abs(value) > limits) & (np.abs(value) > 3 * sd)
     names, units = (*ANGLES, *AXES), ["degrees"] * 3 + ["m"] * 3
     return [
         f"{names[i]} is off by {value[i]:+.2f} +- {sd[i]:.2f} {units[i]}"
-        for i in wrong.nonzero()[0]
+        for i in error.wrong_axes(DEGREES, METRES).nonzero()[0]
     ]

@@ -73,12 +73,12 @@ class CameraError:
     observable: np.ndarray
     num_matches: int
 
-    def exceeds(self, degrees: float, metres: float, sds: float = 3.0) -> bool:
-        """Whether an observable axis is off by more than a threshold and by so many sd."""
+    def wrong_axes(self, degrees: float, metres: float, sds: float = 3.0) -> np.ndarray:
+        """Which observable axes are off by more than a limit and by so many sd, bool ``[6]``."""
         value = np.abs(np.concatenate([self.rotation, self.translation]))
         sd = np.concatenate([self.rotation_sd, self.translation_sd])
         limit = np.repeat([degrees, metres], 3)
-        return bool((self.observable & (value > limit) & (value > sds * sd)).any())
+        return self.observable & (value > limit) & (value > sds * sd)
 
 
 @dataclass(frozen=True)

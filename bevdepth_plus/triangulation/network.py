@@ -145,16 +145,7 @@ class TriangulationNetwork(nn.Module):
         if keypoints is None:
             keypoints = self.choose(features.logits.unflatten(0, (batch, count))[:, 0], generator)
         descriptors = features.descriptors.unflatten(0, (batch, count))  # [B, 1 + V, C, h, w]
-        matches = self.matcher(
-            descriptors[:, 0],
-            descriptors[:, 1:],
-            keypoints.pixels,
-            views.intrinsics[:, 0],
-            views.intrinsics[:, 1:],
-            views.source_T_anchor,
-            size,
-            self.depth_range,
-        )
+        matches = self.match(descriptors, keypoints, views)
         points = self.triangulate(keypoints, matches, views)
         sparse = sparse_depth_map(
             keypoints.pixels, points.depth, points.confidence, size, self.pixel_centre
@@ -172,6 +163,24 @@ class TriangulationNetwork(nn.Module):
             **self.select,
             generator=generator,
             pixel_centre=self.pixel_centre,
+        )
+
+    def match(
+        self,
+        descriptors: Tensor,  # [B, 1 + V, C, h, w], anchor first
+        keypoints: Keypoints,
+        views: Views,
+    ) -> Matches:
+        """Where the sources see the anchors' points."""
+        return self.matcher(
+            descriptors[:, 0],
+            descriptors[:, 1:],
+            keypoints.pixels,
+            views.intrinsics[:, 0],
+            views.intrinsics[:, 1:],
+            views.source_T_anchor,
+            views.images.shape[-2:],
+            self.depth_range,
         )
 
     def triangulate(self, keypoints: Keypoints, matches: Matches, views: Views) -> Points:

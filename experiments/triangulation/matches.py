@@ -54,16 +54,7 @@ def match_patches(config: Config, views: Views) -> Points:
     generator = torch.Generator().manual_seed(0)
     scores = torch.zeros(batch, height, width)
     keypoints = select_keypoints(scores, 768, detected_share=0.0, generator=generator)
-    matches = network.matcher(
-        descriptors[:, 0],
-        descriptors[:, 1:],
-        keypoints.pixels,
-        views.intrinsics[:, 0],
-        views.intrinsics[:, 1:],
-        views.source_T_anchor,
-        (height, width),
-        network.depth_range,
-    )
+    matches = network.match(descriptors, keypoints, views)
     return network.triangulate(keypoints, matches, views)
 
 

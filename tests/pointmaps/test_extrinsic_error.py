@@ -132,7 +132,7 @@ def test_an_error_of_one_degree_and_five_centimetres_is_found(one_wrong):
 
 def test_only_the_wrong_camera_is_named(one_wrong):
     found, _, _ = one_wrong
-    named = [error.exceeds(degrees=0.3, metres=0.05) for error in found.cameras]
+    named = [error.wrong_axes(degrees=0.3, metres=0.05).any() for error in found.cameras]
     assert named == [False, True, False, False, False, False]
 
 
