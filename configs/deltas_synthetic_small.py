@@ -15,17 +15,34 @@ model = dict(
         depth_range=(2.0, 60.0),
         encoder=dict(depth=18, base_channels=16),
         # Small images need fine descriptors; patches match before anything is learnt.
-        interest_points=dict(channels=16, hidden_channels=32, descriptor_stride=2, patch_radius=2),
-        matcher=dict(samples=48, across=(0.0,), min_length=2.0, temperature=0.05, threshold=0.7),
+        interest_points=dict(channels=16, hidden_channels=32, descriptor_stride=2),
+        matcher=dict(
+            samples=48,
+            across=(0.0,),
+            min_length=2.0,
+            temperature=0.05,
+            threshold=0.7,
+            patch_radius=3,
+        ),
         densifier=dict(
             sparse_encoder=dict(depth=18, base_channels=8),
             channels=(64, 48, 24, 12, 8),
             aspp_channels=16,
         ),
+        correction=dict(),
+        points_into_densifier=False,
         num_points=512,
     ),
     # Metres of a street are all about what is far; pixels of a match are few here.
-    criterion=dict(type="TriangulationCriterion", match=0.05, smoothness=0.1, depth=dict(log=True)),
+    criterion=dict(
+        type="TriangulationCriterion",
+        match=0.05,
+        likelihood=0.5,
+        match_sigma=0.5,
+        point=1.0,
+        smoothness=0.1,
+        depth=dict(log=True),
+    ),
 )
 
 source = dict(layout="nuscenes", root=data_root)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bevdepth_plus.engine.launch import load_config, run_tool
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.rigid import invert_rigid
-from bevdepth_plus.triangulation.network import Views
+from bevdepth_plus.triangulation.points import Views
 from bevdepth_plus.visualization.from_config import (
     add_arguments,
     build_dataset,

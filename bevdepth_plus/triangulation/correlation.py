@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 _SMALLEST_NORM = 1e-6  # squared
+# A product of a whole map costs about as much as sampling one descriptor for so many of its cells.
+_CELLS_PER_SAMPLE = 114
 
 
 class _Corners(NamedTuple):
@@ -36,12 +38,19 @@ def sample_descriptors(
     stride: int,
 ) -> Tensor:
     """Descriptors between the cells, of length 1, ``[B, C, P]``; beyond the last cell, its own."""
-    height, width = descriptors.shape[-2:]
+    return functional.normalize(sample_maps(descriptors, pixels, stride), dim=1)
+
+
+def sample_maps(
+    maps: Tensor,  # [B, C, h, w]
+    pixels: Tensor,  # [B, P, 2], (u, v), centres at integers + 0.5
+    stride: int,
+) -> Tensor:
+    """Values between the cells, ``[B, C, P]``; beyond the last cell, its own."""
+    height, width = maps.shape[-2:]
     grid = pixels / pixels.new_tensor([width, height]) * (2 / stride) - 1
-    found = functional.grid_sample(
-        descriptors, grid[:, None], padding_mode="border", align_corners=False
-    )
-    return functional.normalize(found[:, :, 0], dim=1)
+    found = functional.grid_sample(maps, grid[:, None], padding_mode="border", align_corners=False)
+    return found[:, :, 0]
 
 
 def correlate(
@@ -55,8 +64,11 @@ def correlate(
     The same as sampling descriptors bilinearly, giving them length 1 and multiplying, but without
     sampling a single descriptor: the product with a mean of four cells is the mean of four
     products, so all products come from one matrix product and the samples are of single numbers.
-    The length of that mean follows from products of neighbouring cells.
+    The length of that mean follows from products of neighbouring cells. A map of many more cells
+    than samples is sampled after all.
     """
+    if descriptors.shape[-2:].numel() > _CELLS_PER_SAMPLE * pixels.shape[-2]:
+        return _correlate_samples(queries, descriptors, pixels, stride)
     flat = descriptors.flatten(-2)  # [B, V, C, h * w]
     products = queries.transpose(1, 2)[:, None] @ flat  # [B, V, P, h * w]
     corners = _corners(pixels / stride - 0.5, descriptors.shape[-2:])
@@ -66,6 +78,29 @@ def correlate(
     found = sum(weight * value for weight, value in zip(corners.weights, values, strict=True))
     square = _square_of_mean(descriptors, corners)
     return found * square.clamp(min=_SMALLEST_NORM).rsqrt()
+
+
+def _correlate_samples(
+    queries: Tensor,  # [B, C, P]
+    descriptors: Tensor,  # [B, V, C, h, w]
+    pixels: Tensor,  # [B, V, P, S, 2]
+    stride: int,
+) -> Tensor:
+    """The same from sampled descriptors, ``[B, V, P, S]``."""
+    corners = _corners(pixels / stride - 0.5, descriptors.shape[-2:])
+    maps = descriptors.flatten(-2).mT.flatten(0, 2)  # [B * V * h * w, C]: a cell is one row
+    first = torch.arange(pixels.shape[:2].numel(), device=pixels.device)
+    first = first.view(*pixels.shape[:2], 1, 1) * descriptors.shape[-2:].numel()
+    index = corners.index + first
+    right, below = index + corners.right, index + corners.down
+    found = sum(
+        weight[..., None] * maps[place]
+        for weight, place in zip(
+            corners.weights, (index, right, below, below + corners.right), strict=True
+        )
+    )  # [B, V, P, S, C]
+    cosines = (found @ queries.mT[:, None, :, :, None])[..., 0]
+    return cosines * found.square().sum(-1).clamp(min=_SMALLEST_NORM).rsqrt()
 
 
 def _corners(

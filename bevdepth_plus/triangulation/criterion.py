@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from bevdepth_plus.losses.interest_points import InterestPointLoss, RepeatabilityLoss
 from bevdepth_plus.losses.multi_scale_depth import EdgeAwareSmoothnessLoss, MultiScaleDepthLoss
+from bevdepth_plus.losses.point_trust import PointTrustLoss
 from bevdepth_plus.losses.triangulated_points import (
     MatchLikelihoodLoss,
     MatchLoss,
     TriangulatedPointLoss,
 )
-from bevdepth_plus.triangulation.network import MotionDepth, Views
+from bevdepth_plus.triangulation.network import MotionDepth
+from bevdepth_plus.triangulation.points import Views
 from bevdepth_plus.triangulation.true_places import depth_at, reproject, warped_scores
 
 
@@ -29,6 +31,8 @@ class TriangulationCriterion(nn.Module):
     Args:
         min_depth: of a target that counts, metres.
         interest_points, match, likelihood, point, smoothness: weights.
+        trust: weight, where points correct the depth.
+        match_sigma: of the likelihood's target, pixels.
         depth: options of :class:`MultiScaleDepthLoss`.
     """
 
@@ -40,6 +44,8 @@ class TriangulationCriterion(nn.Module):
         likelihood: float = 1.0,
         point: float = 2.0,
         smoothness: float = 1.0,
+        trust: float = 0.1,
+        match_sigma: float = 1.0,
         depth: Mapping | None = None,
     ) -> None:
         super().__init__()
@@ -47,9 +53,10 @@ class TriangulationCriterion(nn.Module):
         self.distillation = InterestPointLoss(interest_points)
         self.repeatability = RepeatabilityLoss(interest_points)
         self.match = MatchLoss(match)
-        self.likelihood = MatchLikelihoodLoss(likelihood)
+        self.likelihood = MatchLikelihoodLoss(likelihood, match_sigma)
         self.point = TriangulatedPointLoss(point)
         self.smoothness = EdgeAwareSmoothnessLoss(smoothness)
+        self.trust = PointTrustLoss(trust)
         self.depth = MultiScaleDepthLoss(**(depth or {}))
 
     def forward(
@@ -82,6 +89,10 @@ class TriangulationCriterion(nn.Module):
         }
         if matches.scores is not None:
             losses["loss_likelihood"] = self.likelihood(*matches.scores, expected, seen, known)
+        depths = found.depths
+        if found.uncorrected is not None:
+            losses["loss_trust"] = self.trust(found.sigma, points.depth, depth)
+            depths = [depths[0], found.uncorrected, *depths[1:]]  # both are taught
         return losses | {
             "loss_point": self.point(
                 points.inverse_depth.mean,
@@ -89,5 +100,5 @@ class TriangulationCriterion(nn.Module):
                 torch.where((matches.usable & seen).any(1), depth, 0.0),
             ),
             "loss_smoothness": self.smoothness(found.depths[0], views.images[:, 0]),
-            "loss_depth": self.depth(found.depths, target),
+            "loss_depth": self.depth(depths, target),
         }

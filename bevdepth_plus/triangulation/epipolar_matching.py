@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bevdepth_plus.geometry.epipolar import EpipolarSegments, epipolar_segments, sample_segments
 from bevdepth_plus.triangulation.correlation import correlate, sample_descriptors
+from bevdepth_plus.triangulation.patches import patch_correlation
 
 # Nothing is found more exactly than to a tenth of a pixel.
 _SMALLEST_VARIANCE = 0.01
@@ -74,6 +75,9 @@ class EpipolarMatcher(nn.Module):
             gate for a vehicle that stands: a baseline counts in pixels, not in metres.
         temperature: of the softmax over cosines, at the start of training.
         threshold: cosine of a match as likely as none, at the start of training.
+        patch_radius: of grey patches, pixels, that are compared beside the descriptors, by a share
+            that is learnt from one half on. Patches match before anything is learnt, for training
+            without pretrained weights. 0: none, as DELTAS.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class EpipolarMatcher(nn.Module):
         min_length: float = 1.0,
         temperature: float = 0.02,
         threshold: float = 0.5,
+        patch_radius: int = 0,
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -96,6 +101,9 @@ class EpipolarMatcher(nn.Module):
         self.min_length = min_length
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.threshold = nn.Parameter(torch.tensor(threshold))
+        self.patch_radius = patch_radius
+        # Of the descriptors beside the patches, logit.
+        self.descriptor_share = nn.Parameter(torch.zeros(())) if patch_radius else None
 
     def forward(
         self,
@@ -107,15 +115,23 @@ class EpipolarMatcher(nn.Module):
         source_T_anchor: Tensor,  # [B, V, 4, 4]
         size: tuple[int, int],  # height, width of the images
         depth_range: tuple[float, float],  # metres
+        images: Tensor | None = None,  # [B, 1 + V, 3, H, W], normalised; for patches
     ) -> Matches:
-        """Raises ValueError where a shape is another one or the range is none."""
+        """Raises ValueError where a shape is another one, the range is none, or images lack."""
+        if self.patch_radius and images is None:
+            raise ValueError("a matcher with a patch_radius needs the images, got None")
         inverse_depth_range = widened(depth_range, self.beyond)
         segments = epipolar_segments(
             pixels, intrinsics, source_intrinsics, source_T_anchor, size, inverse_depth_range
         )
         places, _ = sample_segments(segments, self.samples, self.across)  # [B, V, P, R, L, 2]
         queries = sample_descriptors(descriptors, pixels, self.stride)  # [B, C, P]
-        cosines = correlate(queries, source_descriptors, places.detach().flatten(3, 4), self.stride)
+        where = places.detach().flatten(3, 4)
+        cosines = correlate(queries, source_descriptors, where, self.stride)
+        if images is not None and self.descriptor_share is not None:
+            share = self.descriptor_share.sigmoid()
+            alike = patch_correlation(images, pixels, where, self.patch_radius)
+            cosines = share * cosines + (1 - share) * alike
         cosines = cosines.unflatten(-1, places.shape[3:5])  # [B, V, P, R, L]
         return self.match(cosines, places, segments)
 

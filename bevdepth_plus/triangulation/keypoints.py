@@ -19,7 +19,6 @@ from bevdepth_plus.losses.masking import uniform
 from bevdepth_plus.triangulation.encoder import PyramidEncoder, conv_norm_relu
 
 CELL = 8  # pixels: side of a detector's block, and DELTAS's stride of the descriptors
-_PATCH_NOISE = 0.02  # of normalised images; a patch of less contrast tells little
 _DUSTBIN = 1  # the block's last logit: no interest point here
 
 
@@ -61,12 +60,9 @@ class InterestPointNetwork(nn.Module):
         hidden_channels: of the detector and the descriptor inside.
         descriptor_stride: of the descriptors: 2, 4 or 8. 8 is DELTAS's, for images 480 pixels high;
             a smaller image needs a finer one.
-        patch_radius: of the grey patch, in steps of that stride, that a descriptor holds beside
-            what it has learnt. Patches match from the first step on, for training without
-            pretrained weights. 0: none, as DELTAS.
 
     Raises:
-        ValueError: the stride is another one, or the radius is below 0.
+        ValueError: the stride is another one.
     """
 
     def __init__(
@@ -75,19 +71,14 @@ class InterestPointNetwork(nn.Module):
         channels: int = 128,
         hidden_channels: int = 256,
         descriptor_stride: int = CELL,
-        patch_radius: int = 0,
     ) -> None:
         super().__init__()
-        if descriptor_stride not in (2, 4, 8) or patch_radius < 0:
-            raise ValueError(
-                "descriptor_stride must be 2, 4 or 8 and patch_radius 0 or more, got "
-                f"{descriptor_stride!r} and {patch_radius!r}"
-            )
+        if descriptor_stride not in (2, 4, 8):
+            raise ValueError(f"descriptor_stride must be 2, 4 or 8, got {descriptor_stride!r}")
         self.encoder = encoder
         self.descriptor_stride = descriptor_stride
         self.detector = DetectorDecoder(encoder.channels[-1], hidden_channels)
         self.descriptor = DescriptorDecoder(encoder.channels, channels, hidden_channels)
-        self.patches = PatchDescriptor(patch_radius) if patch_radius else None
 
     def forward(self, images: Tensor) -> Features:  # [B, 3, H, W], normalised
         levels = self.encoder(images)
@@ -95,8 +86,6 @@ class InterestPointNetwork(nn.Module):
         cells = height // CELL, width // CELL
         fine = height // self.descriptor_stride, width // self.descriptor_stride
         descriptors = self.descriptor(levels, fine)
-        if self.patches is not None:
-            descriptors = self.patches(images, descriptors)
         return Features(levels, self.detector(levels[-1], cells), descriptors)
 
 
@@ -138,38 +127,6 @@ class DescriptorDecoder(nn.Module):
         middle = self.merge(torch.cat(coarse, dim=1))
         fine = [resize(quarter, size), resize(half, size)]
         return functional.normalize(self.out(torch.cat([middle, *fine], dim=1)), dim=1)
-
-
-class PatchDescriptor(nn.Module):
-    """Grey patches beside learnt descriptors.
-
-    The cosine of two results is the mean of the learnt ones' cosine and of the patches'
-    correlation, by a share that is learnt from one half on.
-
-    Args:
-        radius: of the patch, cells of the descriptor map.
-    """
-
-    def __init__(self, radius: int) -> None:
-        super().__init__()
-        self.radius = radius
-        self.balance = nn.Parameter(torch.zeros(()))
-
-    def forward(
-        self,
-        images: Tensor,  # [B, 3, H, W], normalised
-        learnt: Tensor,  # [B, C, H/d, W/d], of length 1
-    ) -> Tensor:
-        """Of length 1 at most, less on a patch without contrast: ``[B, C + (2 r + 1)^2, ...]``."""
-        size = learnt.shape[-2:]
-        grey = functional.adaptive_avg_pool2d(images.float().mean(1, keepdim=True), size)
-        side = 2 * self.radius + 1
-        padded = functional.pad(grey, (self.radius,) * 4, mode="replicate")
-        patches = functional.unfold(padded, side).unflatten(-1, size)  # [B, side^2, H/d, W/d]
-        patches = patches - patches.mean(1, keepdim=True)
-        patches = patches / (patches.norm(dim=1, keepdim=True) + side * _PATCH_NOISE)
-        share = self.balance.sigmoid()
-        return torch.cat([share.sqrt() * learnt, (1 - share).sqrt() * patches.to(learnt)], dim=1)
 
 
 def score_map(logits: Tensor) -> Tensor:  # [B, 65, H/8, W/8]

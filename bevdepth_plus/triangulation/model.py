@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
-from bevdepth_plus.triangulation.network import MotionDepth, Views, build_network
+from bevdepth_plus.triangulation.network import MotionDepth, build_network
+from bevdepth_plus.triangulation.points import Views
 
 MODES = ("tensor", "loss", "predict")
 

@@ -14,14 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bevdepth_plus.geometry.epipolar import pixel_lines
-from bevdepth_plus.geometry.pinhole import unproject
-from bevdepth_plus.geometry.triangulation import (
-    InverseDepth,
-    projection_matrices,
-    triangulate_inverse_depth,
-    triangulate_svd,
-)
+from bevdepth_plus.triangulation.correction import PointCorrection
 from bevdepth_plus.triangulation.deltas_compat import DeltasEpipolarMatcher, normalise_images
 from bevdepth_plus.triangulation.densify import DepthDensifier, SparseDepth, sparse_depth_map
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
@@ -33,46 +26,14 @@ from bevdepth_plus.triangulation.keypoints import (
     score_map,
     select_keypoints,
 )
-from bevdepth_plus.triangulation.static_check import agreement
+from bevdepth_plus.triangulation.points import (
+    Points,
+    Views,
+    triangulate_points,
+    triangulate_points_as_deltas,
+)
 
-# Relative standard deviation of depth at which a point counts half.
-HALF_TRUSTED = 0.1
 _EVALUATION_SEED = 0  # random points are the same at every evaluation
-
-
-class Views(NamedTuple):
-    """The images of one depth map.
-
-    Attributes:
-        images: anchor first, normalised, ``[B, 1 + V, 3, H, W]``; with ``compat="deltas"`` from -1
-            to 1.
-        intrinsics: of these images, ``[B, 1 + V, 3, 3]``.
-        source_T_anchor: ``[B, V, 4, 4]``, metres.
-    """
-
-    images: Tensor
-    intrinsics: Tensor
-    source_T_anchor: Tensor
-
-
-class Points(NamedTuple):
-    """What motion says about the anchor's points.
-
-    Attributes:
-        keypoints: P of the anchor.
-        matches: in the V sources.
-        inverse_depth: with variance, ``[B, P]``; None with ``compat="deltas"``.
-        depth: metres, 0 = not told, ``[B, P]``.
-        confidence: 0 to 1, ``[B, P]``.
-        xyz: in the anchor's camera frame, ``[B, P, 3]``; of the SVD with ``compat="deltas"``.
-    """
-
-    keypoints: Keypoints
-    matches: Matches
-    inverse_depth: InverseDepth | None
-    depth: Tensor
-    confidence: Tensor
-    xyz: Tensor
 
 
 class MotionDepth(NamedTuple):
@@ -83,12 +44,17 @@ class MotionDepth(NamedTuple):
         points: see :class:`Points`.
         sparse: the map of the points' depth.
         features: of all images, anchor first: tensors ``[B * (1 + V), ...]``.
+        uncorrected: the full depth before the points corrected it, ``[B, 1, H, W]``; None where
+            they do not.
+        sigma: of the points' depth, as a share of it, ``[B, P]``; None likewise.
     """
 
     depths: list[Tensor]
     points: Points
     sparse: SparseDepth
     features: Features
+    uncorrected: Tensor | None = None
+    sigma: Tensor | None = None
 
 
 class TriangulationNetwork(nn.Module):
@@ -101,6 +67,9 @@ class TriangulationNetwork(nn.Module):
         num_points: P of each anchor.
         detected_share: of the points that the detector gives; the others are random.
         threshold, radius, border: of :func:`select_keypoints`.
+        correction: of the densifier's depth by the points; None: none, as DELTAS.
+        points_into_densifier: False: the densifier sees the image alone, and points only correct
+            what it says.
         compat: None, or "deltas" for the numbers of the public code.
     """
 
@@ -115,6 +84,8 @@ class TriangulationNetwork(nn.Module):
         threshold: float = 5e-4,
         radius: int = 9,
         border: int = 4,
+        correction: PointCorrection | None = None,
+        points_into_densifier: bool = True,
         compat: str | None = None,
     ) -> None:
         super().__init__()
@@ -128,6 +99,8 @@ class TriangulationNetwork(nn.Module):
         self.select = dict(
             detected_share=detected_share, threshold=threshold, radius=radius, border=border
         )
+        self.correction = correction
+        self.points_into_densifier = points_into_densifier
         self.compat = compat
 
     @property
@@ -151,7 +124,15 @@ class TriangulationNetwork(nn.Module):
             keypoints.pixels, points.depth, points.confidence, size, self.pixel_centre
         )
         levels = [level.unflatten(0, (batch, count))[:, 0] for level in features.levels]
-        return MotionDepth(self.densifier(levels, sparse), points, sparse, features)
+        given = (
+            sparse if self.points_into_densifier else SparseDepth(*map(torch.zeros_like, sparse))
+        )
+        depths = self.densifier(levels, given)
+        if self.correction is None:
+            return MotionDepth(depths, points, sparse, features)
+        corrected = self.correction(depths[0], points, levels[1])
+        depths, full = [corrected.depth, *depths[1:]], depths[0]
+        return MotionDepth(depths, points, sparse, features, full, corrected.sigma)
 
     def choose(self, logits: Tensor, generator: torch.Generator | None = None) -> Keypoints:
         """Points of the anchors, from the detector's logits ``[B, 65, H/8, W/8]``."""
@@ -181,34 +162,12 @@ class TriangulationNetwork(nn.Module):
             views.source_T_anchor,
             views.images.shape[-2:],
             self.depth_range,
+            views.images,
         )
 
     def triangulate(self, keypoints: Keypoints, matches: Matches, views: Views) -> Points:
-        anchor = views.intrinsics[:, 0]
-        if self.compat:
-            return _triangulate_as_deltas(keypoints, matches, views, self.depth_range)
-        found = triangulate_inverse_depth(
-            keypoints.pixels,
-            anchor,
-            matches.pixels,
-            matches.information,
-            views.intrinsics[:, 1:],
-            views.source_T_anchor,
-        )
-        depth = found.depth(*self.depth_range)
-        relative = found.variance.sqrt() * depth.detach()  # of depth, as of inverse depth
-        exact = 1 / (1 + (relative / HALF_TRUSTED).square())
-        # A wrong match looks exact, most of all a near one: sources must be sure, and agree.
-        lines = pixel_lines(
-            keypoints.pixels, anchor, views.intrinsics[:, 1:], views.source_T_anchor
-        )
-        told = matches.pixels.detach(), matches.variance.detach(), matches.confidence.detach()
-        agreed = agreement(*told, lines, found.mean.detach())
-        sure = matches.confidence.mean(1)
-        confidence = torch.where(depth > 0, exact * agreed * sure, 0.0)
-        return Points(
-            keypoints, matches, found, depth, confidence, unproject(keypoints.pixels, depth, anchor)
-        )
+        find = triangulate_points_as_deltas if self.compat else triangulate_points
+        return find(keypoints, matches, views, self.depth_range)
 
 
 def build_network(
@@ -217,6 +176,7 @@ def build_network(
     interest_points: Mapping | None = None,
     matcher: Mapping | None = None,
     densifier: Mapping | None = None,
+    correction: Mapping | None = None,
     **options,
 ) -> TriangulationNetwork:
     """A network from the options of its parts, as configs give them.
@@ -228,6 +188,7 @@ def build_network(
         matcher: options of :class:`EpipolarMatcher`.
         densifier: options of :class:`DepthDensifier`, and ``sparse_encoder``: those of the
             :class:`PyramidEncoder` of the sparse map.
+        correction: options of :class:`PointCorrection`; None: none.
         options: further ones of :class:`TriangulationNetwork`.
     """
     image_encoder = PyramidEncoder(**(encoder or {}))
@@ -237,13 +198,16 @@ def build_network(
         densifier["encoder"] = PyramidEncoder(in_channels=2, **sparse_encoder)
     depth_range = tuple(depth_range)
     points = InterestPointNetwork(image_encoder, **(interest_points or {}))
-    return TriangulationNetwork(
+    parts = (
         points,
         EpipolarMatcher(points.descriptor_stride, **(matcher or {})),
         DepthDensifier(image_encoder.channels, depth_range, **densifier),
-        depth_range,
-        **options,
     )
+    if correction is not None:
+        options["correction"] = PointCorrection(
+            image_encoder.channels[1], depth_range, **correction
+        )
+    return TriangulationNetwork(*parts, depth_range, **options)
 
 
 def deltas_network(compat: str | None = None) -> TriangulationNetwork:
@@ -261,19 +225,3 @@ def deltas_network(compat: str | None = None) -> TriangulationNetwork:
         depth_range,
         compat=compat,
     )
-
-
-def _triangulate_as_deltas(
-    keypoints: Keypoints, matches: Matches, views: Views, depth_range: tuple[float, float]
-) -> Points:
-    """By SVD in pixels; a point counts if one view has it in range, and between both depths."""
-    identity = torch.eye(4, device=views.intrinsics.device, dtype=views.intrinsics.dtype)
-    poses = torch.cat([identity.expand(len(views.images), 1, 4, 4), views.source_T_anchor], dim=1)
-    pixels = torch.cat([keypoints.pixels[:, None], matches.pixels], dim=1)
-    confidence = torch.cat([torch.ones_like(keypoints.scores)[:, None], matches.confidence], dim=1)
-    xyz = triangulate_svd(projection_matrices(views.intrinsics, poses), pixels, confidence)
-    near, far = depth_range
-    depth = xyz[..., 2]
-    counts = matches.usable.any(1) & (depth > near) & (depth < far)
-    depth = torch.where(counts, depth, 0.0)
-    return Points(keypoints, matches, None, depth, counts.to(depth.dtype), xyz)

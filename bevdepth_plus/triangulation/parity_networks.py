@@ -19,7 +19,7 @@ from bevdepth_plus.triangulation.keypoints import (
     select_keypoints,
     suppress_neighbours,
 )
-from bevdepth_plus.triangulation.network import Views, deltas_network
+from bevdepth_plus.triangulation.network import deltas_network
 from bevdepth_plus.triangulation.parity_checks import (
     Check,
     Checker,
@@ -31,6 +31,7 @@ from bevdepth_plus.triangulation.parity_checks import (
     relative,
     same,
 )
+from bevdepth_plus.triangulation.points import Views
 from bevdepth_plus.triangulation.up_projection import DenseASPP, UpProjection, unpool
 
 # Of values after up to 70 layers of float32, beside the largest.

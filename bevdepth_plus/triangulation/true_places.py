@@ -10,7 +10,7 @@ from bevdepth_plus.geometry.epipolar import pixel_lines, seen_at_depth
 from bevdepth_plus.geometry.pinhole import pixel_centres, unproject
 from bevdepth_plus.geometry.rigid import transform_points
 from bevdepth_plus.triangulation.keypoints import score_map
-from bevdepth_plus.triangulation.network import Views
+from bevdepth_plus.triangulation.points import Views
 
 _SAME_SURFACE = 0.05  # share of depth by which two views of one surface may differ
 

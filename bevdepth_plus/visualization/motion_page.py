@@ -15,7 +15,8 @@ from matplotlib.colors import Normalize
 
 from bevdepth_plus.geometry.epipolar import epipolar_segments
 from bevdepth_plus.triangulation.epipolar_matching import widened
-from bevdepth_plus.triangulation.network import MotionDepth, TriangulationNetwork, Views
+from bevdepth_plus.triangulation.network import MotionDepth, TriangulationNetwork
+from bevdepth_plus.triangulation.points import Views
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.camera_view import show_image, write_corner
 from bevdepth_plus.visualization.depth_page import (

@@ -25,7 +25,8 @@ from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
 from bevdepth_plus.triangulation.keypoints import PatchDescriptor, select_keypoints
 from bevdepth_plus.triangulation.model import SequencePreprocessor
-from bevdepth_plus.triangulation.network import HALF_TRUSTED, Points, Views, build_network
+from bevdepth_plus.triangulation.network import build_network
+from bevdepth_plus.triangulation.points import HALF_TRUSTED, Points, Views
 from bevdepth_plus.triangulation.true_places import depth_at, reproject
 from experiments.runner.synthetic_data import make_synthetic
 from experiments.runner.variants import REPO

@@ -10,7 +10,8 @@ from bevdepth_plus.triangulation.densify import DepthDensifier
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
 from bevdepth_plus.triangulation.keypoints import InterestPointNetwork
-from bevdepth_plus.triangulation.network import TriangulationNetwork, Views
+from bevdepth_plus.triangulation.network import TriangulationNetwork
+from bevdepth_plus.triangulation.points import Views
 from bevdepth_plus.triangulation.true_places import depth_at, reproject
 
 SIZE = (32, 64)

@@ -11,7 +11,8 @@ from mmengine.optim import OptimWrapper
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
-from bevdepth_plus.triangulation.network import Views, build_network
+from bevdepth_plus.triangulation.network import build_network
+from bevdepth_plus.triangulation.points import Views
 
 SIZE = (32, 64)
 NETWORK = dict(

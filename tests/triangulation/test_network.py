@@ -6,7 +6,8 @@ from bevdepth_plus.triangulation.densify import DepthDensifier
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, Matches
 from bevdepth_plus.triangulation.keypoints import InterestPointNetwork, Keypoints
-from bevdepth_plus.triangulation.network import TriangulationNetwork, Views
+from bevdepth_plus.triangulation.network import TriangulationNetwork
+from bevdepth_plus.triangulation.points import Views
 from bevdepth_plus.triangulation.true_places import reproject
 
 

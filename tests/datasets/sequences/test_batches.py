@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.geometry.rigid import invert_rigid
-from bevdepth_plus.triangulation.network import Views
+from bevdepth_plus.triangulation.points import Views
 from tests.triangulation.test_network import small_network
 
 
