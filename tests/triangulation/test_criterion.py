@@ -5,6 +5,7 @@ import torch
 
 from bevdepth_plus.geometry.pinhole import project, unproject
 from bevdepth_plus.geometry.rigid import transform_points
+from bevdepth_plus.triangulation.correction import PointCorrection
 from bevdepth_plus.triangulation.criterion import TriangulationCriterion
 from bevdepth_plus.triangulation.densify import DepthDensifier
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
@@ -17,14 +18,17 @@ from bevdepth_plus.triangulation.true_places import depth_at, reproject
 SIZE = (32, 64)
 
 
-def network() -> TriangulationNetwork:
+def network(corrected: bool = False) -> TriangulationNetwork:
     torch.manual_seed(0)
     encoder, narrow = PyramidEncoder(18, 3, 4), PyramidEncoder(18, 2, 4)
     depth_range = (1.0, 60.0)
     densifier = DepthDensifier(encoder.channels, depth_range, narrow, (8, 8, 4, 4, 4), 4)
     points = InterestPointNetwork(encoder, 8, 8)
-    matcher = EpipolarMatcher(samples=12)
-    return TriangulationNetwork(points, matcher, densifier, depth_range, 24, border=2)
+    matcher = EpipolarMatcher(samples=12, patch_radius=2 * corrected)
+    correction = PointCorrection(encoder.channels[1], depth_range) if corrected else None
+    return TriangulationNetwork(
+        points, matcher, densifier, depth_range, 24, border=2, correction=correction
+    )
 
 
 def random_views(generator: torch.Generator, batch: int = 2, sources: int = 2) -> Views:
@@ -50,9 +54,9 @@ def random_views(generator: torch.Generator, batch: int = 2, sources: int = 2) -
     return Views(images, matrix, poses)
 
 
-def train(steps: int) -> None:
+def train(steps: int, corrected: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    model, criterion = network(), TriangulationCriterion()
+    model, criterion = network(corrected), TriangulationCriterion()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     for step in range(steps):
         views = random_views(generator)
@@ -70,13 +74,15 @@ def train(steps: int) -> None:
         assert all(loss.isfinite() for loss in losses.values()), (step, losses)
 
 
-def test_training_on_random_rigs_and_motions_sees_no_nan():
-    train(steps=12)
+@pytest.mark.parametrize("corrected", [False, True])
+def test_training_on_random_rigs_and_motions_sees_no_nan(corrected):
+    train(12, corrected)
 
 
 @pytest.mark.slow
-def test_long_training_on_random_rigs_and_motions_sees_no_nan():
-    train(steps=1000)
+@pytest.mark.parametrize("corrected", [False, True])
+def test_long_training_on_random_rigs_and_motions_sees_no_nan(corrected):
+    train(1000, corrected)
 
 
 def test_a_teacher_replaces_repeatability():

@@ -7,6 +7,7 @@ from torch.nn import functional
 from bevdepth_plus.geometry.pinhole import project, unproject
 from bevdepth_plus.geometry.rigid import transform_points
 from bevdepth_plus.geometry.triangulation import triangulate_inverse_depth
+from bevdepth_plus.triangulation import correlation
 from bevdepth_plus.triangulation.correlation import correlate, sample_descriptors
 from bevdepth_plus.triangulation.deltas_compat import DeltasEpipolarMatcher
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, widened
@@ -180,3 +181,35 @@ def test_matching_has_finite_gradients_at_rest_and_with_a_lost_pose():
 def test_a_range_that_is_none_is_named():
     with pytest.raises(ValueError, match=r"depth_range must be \(near, far\) in metres"):
         widened((10.0, 0.5), 0.05)
+
+
+def test_sampling_and_one_product_correlate_alike(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 5, 12, 20, generator=generator).requires_grad_()
+    queries = torch.nn.functional.normalize(torch.randn(2, 5, 7, generator=generator), dim=1)
+    places = torch.rand(2, 3, 7, 4, 2, generator=generator) * torch.tensor([44.0, 28.0]) - 2
+    found = []
+    for cells in (0, 1000):
+        monkeypatch.setattr(correlation, "_CELLS_PER_SAMPLE", cells)
+        one = correlation.correlate(queries, maps, places, 2)
+        found.append((one, *torch.autograd.grad(one.square().sum(), maps)))
+    for product, sampled in zip(*found, strict=True):
+        torch.testing.assert_close(product, sampled, rtol=1e-4, atol=1e-5)
+
+
+def test_patches_match_what_the_descriptors_do_not_know():
+    """Descriptors are the same everywhere; the images are a wall that moves past the camera."""
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.rand(1, 3, SIZE[0], SIZE[1] + 40, generator=generator)
+    shift = 20  # pixels, to the left
+    images = torch.stack([texture[..., :-40], texture[..., shift : SIZE[1] + shift]], dim=1)
+    focal = INTRINSICS[0, 0, 0].item()
+    own, other = torch.ones(1, 4, *CELLS), torch.ones(1, 1, 4, *CELLS)
+    pixels = points()[:, (points()[0, :, 0] > 60)]
+    rig = pixels, INTRINSICS, INTRINSICS[:, None], pose(x=-shift * 2.0 / focal), SIZE, RANGE
+    matcher = EpipolarMatcher(temperature=0.01, patch_radius=3)
+    found = matcher(own, other, *rig, images)
+    apart = (pixels[:, None, :, 0] - found.pixels[..., 0])[found.usable]
+    assert len(apart) and (apart.median() - shift).abs() < 0.3
+    with pytest.raises(ValueError, match="needs the images"):
+        matcher(own, other, *rig)

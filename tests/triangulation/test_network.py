@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from bevdepth_plus.triangulation.correction import PointCorrection
 from bevdepth_plus.triangulation.densify import DepthDensifier
 from bevdepth_plus.triangulation.encoder import PyramidEncoder
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, Matches
@@ -52,6 +53,31 @@ def test_a_vehicle_that_stands_falls_back_to_the_image():
         found = small_network().eval()(views(baseline=0.0))
     assert (found.points.depth == 0).all() and (found.sparse.depth == 0).all()
     assert all(depth.isfinite().all() and (depth > 0).all() for depth in found.depths)
+
+
+def corrected_network(**options) -> TriangulationNetwork:
+    network = small_network()
+    network.correction = PointCorrection(network.interest_points.encoder.channels[1], (1.0, 60.0))
+    for name, value in options.items():
+        setattr(network, name, value)
+    return network.eval()
+
+
+def test_points_correct_the_depth_while_the_vehicle_moves_and_only_then():
+    network = corrected_network()
+    with torch.no_grad():
+        moves, stands = (network(views(baseline)) for baseline in (0.5, 0.0))
+    assert (moves.depths[0] / moves.uncorrected - 1).abs().max() > 0.01
+    torch.testing.assert_close(stands.depths[0], stands.uncorrected, rtol=1e-3, atol=0)
+    assert moves.sigma.shape == moves.points.depth.shape and (moves.sigma > 0).all()
+
+
+def test_the_densifier_sees_the_image_alone_where_that_is_asked_for():
+    network = corrected_network(points_into_densifier=False)
+    with torch.no_grad():
+        moves, stands = (network(views(baseline)) for baseline in (0.5, 0.0))
+    assert torch.equal(moves.uncorrected, stands.uncorrected)
+    assert (moves.sparse.depth > 0).any(), "the points are told all the same"
 
 
 def test_a_source_with_a_lost_pose_changes_nothing():
