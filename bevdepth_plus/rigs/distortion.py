@@ -65,9 +65,14 @@ class Undistortion:
             cv2.CV_16SC2,
         )
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The pinhole image of a raw one, uint8 ``[H, W, 3]``, of the camera's size."""
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR)
+    def __call__(self, image: np.ndarray, nearest: bool = False) -> np.ndarray:
+        """The pinhole image of a raw one, ``[H, W]`` or ``[H, W, 3]``, of the camera's size.
+
+        Args:
+            image: uint8, or float32 such as depth.
+            nearest: take the nearest pixel, for what must not be mixed: depth, labels.
+        """
+        return cv2.remap(image, *self._maps, cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR)
 
 
 def project(

@@ -8,6 +8,7 @@ import numpy as np
 
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.rigs.poses import pose_problem
+from bevdepth_plus.rigs.rig import Distortion
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ class Frame:
             0.5.
         world_T_cam: ``[4, 4]`` float64, metres; camera axes x right, y down, z forward.
         time: seconds, or None.
+        distortion: of the lens; it is undone as the image is read, and a depth picture's with it.
     """
 
     token: str
@@ -69,6 +71,7 @@ class Frame:
     intrinsics: np.ndarray
     world_T_cam: np.ndarray
     time: float | None = None
+    distortion: Distortion | None = None
 
 
 @dataclass(frozen=True, eq=False)

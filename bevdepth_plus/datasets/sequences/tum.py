@@ -27,6 +27,7 @@ from bevdepth_plus.datasets.sequences.frames import (
 )
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.rigs.poses import pose_matrix, rotation_from_quaternion
+from bevdepth_plus.rigs.rig import Distortion
 
 NEEDED = ("rgb.txt", "depth.txt", "groundtruth.txt")
 # What the benchmark advises for its registered depth: fx, fy, cx, cy of 640x480 images.
@@ -39,6 +40,7 @@ def read_tum(
     depth_unit: float = 1 / 5000,
     intrinsics: Sequence[float] = INTRINSICS,
     max_time_gap: float = MAX_TIME_GAP,
+    distortion: Sequence[float] | None = None,
 ) -> FrameSequence:
     """Reads one sequence; depth and pose are the nearest in time to the image.
 
@@ -49,14 +51,17 @@ def read_tum(
         intrinsics: fx, fy, cx, cy in pixels, centres at integers, as the benchmark gives them.
         max_time_gap: seconds from an image to its depth picture and to its pose. An image without a
             pose so near is lost.
+        distortion: k1, k2, p1, p2, k3 of the lens, with the ``intrinsics`` they belong to; None:
+            the images have none, as those of freiburg3.
 
     Raises:
         DataError: a file is missing or holds something else.
-        ValueError: ``intrinsics`` are not four positive numbers.
+        ValueError: ``intrinsics`` are not four positive numbers, ``distortion`` not four or five.
     """
     if len(intrinsics) != 4 or min(intrinsics) <= 0:
         raise ValueError(f"intrinsics must be fx, fy, cx, cy in pixels, got {intrinsics}")
     fx, fy, cx, cy = intrinsics
+    lens = None if distortion is None else Distortion("plumb_bob", tuple(distortion))
     matrix = at_half_pixels(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]))
     times, images = _listed(folder, "rgb.txt")
     depth_times, depths = _listed(folder, "depth.txt")
@@ -75,7 +80,8 @@ def read_tum(
             continue
         depth = None if near_depth[index] is None else depths[near_depth[index]]
         picture = None if depth is None else DepthPicture(str(depth), depth_unit, matrix)
-        frames.append(Frame(token, index, str(image), picture, matrix, _pose(pose), times[index]))
+        place = str(image), picture, matrix, _pose(pose), times[index]
+        frames.append(Frame(token, index, *place, lens))
     return FrameSequence(name, tuple(frames), tuple(lost), missing)
 
 

@@ -21,9 +21,11 @@ from bevdepth_plus.geometry.pinhole import in_image, transform_pixels
 from bevdepth_plus.geometry.rigid import transform_points
 from bevdepth_plus.geometry.z_buffer import nearest_depth_map
 from bevdepth_plus.rigs.crop_rule import CropRule
+from bevdepth_plus.rigs.distortion import Undistortion
 from bevdepth_plus.rigs.image_crop import augment_image
 from bevdepth_plus.rigs.images import read_image
 from bevdepth_plus.rigs.poses import invert_pose
+from bevdepth_plus.rigs.rig import RigCamera
 
 # Metres. A room's or street's median depth is far inside; a wrong unit (1000, or 1/1000) far
 # outside.
@@ -79,6 +81,7 @@ def load_image(frame: Frame, rule: CropRule) -> tuple[np.ndarray, np.ndarray, tu
     image = read_image(frame.image, frame.token, rgb=False)
     height, width = image.shape[:2]
     _require_middle(frame.intrinsics, (height, width), f"image {frame.image}")
+    image = _undistorted(frame, image)
     params = rule.params(width, height, frame.intrinsics)
     final_size = (rule.final_size[1], rule.final_size[0])
     resized, matrix = augment_image(image, params, final_size)
@@ -104,7 +107,7 @@ def load_depth(
         return _project(frame, frame.depth, image_aug, raw_size, size)
     if frame.depth is None:
         raise DataError(f"frame {frame.token} has no depth; it can be a source, not an anchor")
-    metres = read_depth_picture(frame.depth, raw_size)
+    metres = _undistorted(frame, read_depth_picture(frame.depth, raw_size), nearest=True)
     # From pixels of the depth picture through directions of view to those of the image.
     image_T_depth = frame.intrinsics @ np.linalg.inv(frame.depth.intrinsics)
     return warp_nearest(metres, image_aug @ image_T_depth, size)
@@ -135,6 +138,17 @@ def read_depth_picture(
 def relative_pose(anchor: Frame, source: Frame) -> np.ndarray:
     """``anchor_T_source``: points of one camera -> the other, ``[4, 4]`` float64, metres."""
     return invert_pose(anchor.world_T_cam) @ source.world_T_cam
+
+
+def _undistorted(frame: Frame, pixels: np.ndarray, nearest: bool = False) -> np.ndarray:
+    """Pixels of the frame's image, or of a depth picture of it, as a pinhole camera has them."""
+    if frame.distortion is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    camera = RigCamera(
+        frame.token, width, height, frame.intrinsics, np.eye(4), distortion=frame.distortion
+    )
+    return Undistortion(camera)(pixels, nearest)
 
 
 def _project(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from bevdepth_plus.datasets.sequences.layouts import LAYOUTS, read_source
 from bevdepth_plus.datasets.sequences.views import read_depth_picture
 from bevdepth_plus.geometry.pinhole import pixel_centres, project, unproject
 from bevdepth_plus.geometry.rigid import invert_rigid, transform_points
+from tests.datasets.sequences.conftest import K
 
 
 def colour_error(sample: dict) -> float:
@@ -53,6 +56,38 @@ def test_pose_intrinsics_and_depth_lead_to_the_walls_own_colour(layout, write, w
         pose = frame.world_T_cam
         colours = wall.texture(points @ pose[:3, :3].T + pose[:3, 3])
         assert np.abs(colours - image.reshape(-1, 3)).max() < 1
+
+
+def test_a_lens_s_distortion_is_undone_in_the_image_and_in_depth(write):
+    """Images of TUM as its lens makes them: the wall, bent."""
+    coefficients = (0.25, -0.9, -0.005, 0.003, 1.1)  # of freiburg1's kind
+    source = write("tum")
+    for path in Path(source["root"]).rglob("*.png"):
+        cv2.imwrite(str(path), bent(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), coefficients))
+    errors = {
+        name: max(
+            colour_error(sample)
+            for sample in SequenceDataset([{**source, **options}], (96, 128), num_views=3)
+        )
+        for name, options in (("undone", dict(distortion=coefficients)), ("left", {}))
+    }
+    assert errors["undone"] < 3.5 and errors["left"] > 1.7 * errors["undone"], errors
+
+
+def bent(pixels: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
+    """What a camera with that lens sees of a pinhole image."""
+    height, width = pixels.shape[:2]
+    centres = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
+    centres = centres.reshape(-1, 1, 2).astype(np.float64)
+    straight = cv2.undistortPoints(centres, K, np.array(coefficients), P=K)
+    maps = straight.reshape(height, width, 2).astype(np.float32)
+    way = cv2.INTER_NEAREST if pixels.ndim == 2 else cv2.INTER_LINEAR
+    return cv2.remap(pixels, maps, None, way)
+
+
+def test_coefficients_of_another_number_are_refused(write):
+    with pytest.raises(ValueError, match="plumb_bob takes 4 or 5 coefficients, got 3"):
+        read_source(write("tum", distortion=(0.1, 0.2, 0.3)))
 
 
 def of_integers(frame, image) -> tuple[np.ndarray, tuple[int, int]]:
