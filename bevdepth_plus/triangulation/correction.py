@@ -18,13 +18,14 @@ from torch.nn import functional
 
 from bevdepth_plus.geometry.pinhole import pixel_centres
 from bevdepth_plus.triangulation.correlation import sample_maps
+from bevdepth_plus.triangulation.match_cues import NUM_MATCH_CUES, match_cues
 from bevdepth_plus.triangulation.points import Points
 from bevdepth_plus.triangulation.true_places import depth_at
 
 _UNKNOWN = 1e4  # variance of a point that says nothing
 _SMALLEST_SIGMA = 0.02  # no point is better than 2 % of depth
 _LOG_SIGMA = (-4.0, 3.0)  # range of what the head may say
-_TINY = 1e-3
+_NUM_CUES = NUM_MATCH_CUES + 4
 
 
 class CorrectedDepth(NamedTuple):
@@ -128,24 +129,10 @@ class PointCorrection(nn.Module):
         return total
 
 
-_NUM_CUES = 9
-
-
 def _cues(points: Points, own: Tensor, wrong: Tensor) -> Tensor:
     """What tells how wrong a point may be, numbers of about 1, ``[B, P, 9]``."""
-    matches, found = points.matches, points.inverse_depth
     log_depth = own + wrong
-    spread = 0.5 * found.variance.clamp(min=1e-12).log() + log_depth  # log of the relative one
-    sure = matches.confidence.clamp(min=_TINY).log()
-    cues = (
-        spread.clamp(-7, 3),
-        sure.amax(1),
-        sure.amin(1),
-        matches.usable.to(own.dtype).mean(1),
-        points.agreement,
-        log_depth / 2,
-        own / 2,
-        wrong,
-        wrong.abs(),
-    )
-    return torch.stack(cues, dim=-1).detach()
+    assert points.inverse_depth is not None  # as of our own triangulation
+    found = match_cues(points.inverse_depth, points.matches, points.agreement, log_depth)
+    here = torch.stack([log_depth / 2, own / 2, wrong, wrong.abs()], dim=-1)
+    return torch.cat([found, here.detach()], dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from mmdet3d.registry import MODELS
@@ -23,7 +23,10 @@ from bevdepth_plus.losses.triangulated_points import (
 )
 from bevdepth_plus.models.depth.prior import DepthPrior, View
 from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, Matches
+from bevdepth_plus.triangulation.match_cues import NUM_MATCH_CUES, match_cues
 from bevdepth_plus.triangulation.static_check import agreement, on_line_share
+
+_BELIEF_CHANNELS = 16  # of what the image shows
 
 
 class CellDepth(NamedTuple):
@@ -32,12 +35,14 @@ class CellDepth(NamedTuple):
     Attributes:
         inverse_depth: mean and variance, ``[B, N, H * W]`` each.
         trust: probability that the match is one, 0 where nothing was found, ``[B, N, H * W]``.
+        belief: how much of the trust counts, as learnt, ``[B, N, H * W]``.
         cells: rows and columns.
         matches, lines: of all cells of all cameras, ``[B * N, V, H * W]``; what the loss teaches.
     """
 
     inverse_depth: InverseDepth
     trust: Tensor
+    belief: Tensor
     cells: tuple[int, int]
     matches: Matches
     lines: PixelLines
@@ -52,7 +57,8 @@ class TriangulationPrior(DepthPrior):
     epipole, cells that no source sees. Moving objects break its assumption in past frames: a match
     counts less where a place beside the epipolar line looks more alike, and where sources disagree
     on the depth (``static_check``). An object that moves along the line is not noticed where only
-    one source sees it.
+    one source sees it. How far a cell's depth may be believed is learnt beside the bins, from how
+    it was found and from what the image shows there.
 
     Args:
         in_channels, stride: see :class:`DepthPrior`.
@@ -94,7 +100,15 @@ class TriangulationPrior(DepthPrior):
         self.matcher = EpipolarMatcher(stride, samples, across=(0.0,), min_length=min_length)
         # Of inverse depth: what poses and the field of view leave open, also for a sharp match.
         self.log_floor = nn.Parameter(torch.tensor(math.log(0.005)))  # 1/m
-        self.most_trust = nn.Parameter(torch.tensor(1.0))  # logit
+        self.seen = nn.Conv2d(in_channels, _BELIEF_CHANNELS, 1)
+        self.belief = nn.Sequential(
+            nn.Linear(NUM_MATCH_CUES + 1 + _BELIEF_CHANNELS, 2 * _BELIEF_CHANNELS),
+            nn.ReLU(),
+            nn.Linear(2 * _BELIEF_CHANNELS, 1),
+        )
+        last = cast(nn.Linear, self.belief[-1])
+        nn.init.zeros_(last.weight)
+        nn.init.ones_(last.bias)  # a logit: three quarters, of every cell
 
     def forward(self, view: View) -> CellDepth | None:
         """None where there is no source at all."""
@@ -124,14 +138,17 @@ class TriangulationPrior(DepthPrior):
         rig = (pixels, intrinsics, matrices, source_T_anchor)
         own = maps[0].flatten(0, 1).float()
         matches, lines = self.matcher(own, others, *rig, size, self.depth_range), pixel_lines(*rig)
-        found, trust = self._triangulate(own, others, rig, matches, lines)
-        mean, variance, trust = (
+        found, trust, agreed = self._triangulate(own, others, rig, matches, lines)
+        seen = _first_channels(self.seen, view.features.flatten(0, 1), channels)
+        belief = self._belief(seen, found, matches, agreed)
+        mean, variance, trust, belief = (
             values.unflatten(0, (batch, num_cameras))
-            for values in (found.mean, found.variance, trust)
+            for values in (found.mean, found.variance, trust, belief)
         )
         if view.cameras.mask is not None:
             trust = torch.where(view.cameras.mask[..., None], trust, 0.0)
-        return CellDepth(InverseDepth(mean, variance), trust, tuple(cells), matches, lines)
+        inverse_depth = InverseDepth(mean, variance)
+        return CellDepth(inverse_depth, trust, belief, tuple(cells), matches, lines)
 
     def log_bins(
         self, prediction: CellDepth | None, bins: DepthBins, cells: tuple[int, int]
@@ -143,7 +160,7 @@ class TriangulationPrior(DepthPrior):
         centres = bins.centres(mean.device)[:, None]  # [D, 1]
         variance = variance + (2 * self.log_floor).exp()
         distance = (1 / centres - mean[:, :, None]).square() / variance[:, :, None]
-        trust = (prediction.trust * self.most_trust.sigmoid())[:, :, None]
+        trust = (prediction.trust * prediction.belief)[:, :, None]
         # A wide Gaussian is flat over the bins: silent, whatever the trust.
         log = torch.log(trust * (-0.5 * distance).exp() + (1 - trust))  # [B, N, D, H * W]
         return log.unflatten(-1, cells)
@@ -177,8 +194,8 @@ class TriangulationPrior(DepthPrior):
         rig: tuple[Tensor, Tensor, Tensor, Tensor],
         matches: Matches,
         lines: PixelLines,
-    ) -> tuple[InverseDepth, Tensor]:
-        """Inverse depth and trust of each cell, ``[B * N, H * W]``.
+    ) -> tuple[InverseDepth, Tensor, Tensor]:
+        """Inverse depth, trust and agreement of each cell, ``[B * N, H * W]``.
 
         ``rig`` holds the cells' pixels, the anchors' intrinsics, the sources' and their poses.
         """
@@ -203,18 +220,27 @@ class TriangulationPrior(DepthPrior):
             matrices,
             source_T_anchor,
         )
+        agreed = agreement(matches.pixels, matches.variance, confidence, lines, found.mean)
         trust = confidence.amax(1)
-        if self.moving_radius:
-            trust = trust * agreement(
-                matches.pixels, matches.variance, confidence, lines, found.mean
-            )
-        return found, trust
+        return found, trust * agreed if self.moving_radius else trust, agreed
+
+    def _belief(
+        self,
+        seen: Tensor,  # [B * N, C, H, W], of the anchors' features
+        found: InverseDepth,
+        matches: Matches,
+        agreed: Tensor,
+    ) -> Tensor:
+        """How much of the trust counts, ``[B * N, H * W]``, 0 to 1."""
+        nearest, farthest = self.depth_range
+        inverse = found.mean.detach().clamp(1 / farthest, 1 / nearest)
+        cues = match_cues(found, matches, agreed, -inverse.log())
+        parts = cues, -inverse.log()[..., None] / 2, seen.flatten(-2).mT
+        return self.belief(torch.cat(parts, dim=-1))[..., 0].sigmoid()
 
     def _descriptors(self, features: Tensor, channels: int) -> Tensor:
         """Of length 1, ``[B, N, C, H, W]``."""
-        weight = self.descriptor.weight[:, :channels]
-        maps = features[:, :, :channels].flatten(0, 1)
-        maps = functional.conv2d(maps, weight, self.descriptor.bias)
+        maps = _first_channels(self.descriptor, features.flatten(0, 1), channels)
         return functional.normalize(maps, dim=1).unflatten(0, features.shape[:2])
 
     def _beside(self, view: View) -> Tensor:
@@ -231,6 +257,12 @@ class TriangulationPrior(DepthPrior):
         batch = torch.arange(len(index), device=index.device)[:, None]
         poses = _poses_of_working(cameras)
         return maps[batch, index], cameras.network_intrinsics[batch, index], poses[batch, index]
+
+
+def _first_channels(projection: nn.Conv2d, features: Tensor, channels: int) -> Tensor:
+    """The projection of features ``[B, C, H, W]`` from their first channels alone."""
+    weight = projection.weight[:, :channels]
+    return functional.conv2d(features[:, :channels], weight, projection.bias)
 
 
 def _poses_of_working(cameras: Cameras) -> Tensor:

@@ -22,8 +22,7 @@ from torch.utils.data import default_collate
 import bevdepth_plus.plugin  # noqa: F401
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.geometry.rigid import invert_rigid
-from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher
-from bevdepth_plus.triangulation.keypoints import PatchDescriptor, select_keypoints
+from bevdepth_plus.triangulation.keypoints import select_keypoints
 from bevdepth_plus.triangulation.model import SequencePreprocessor
 from bevdepth_plus.triangulation.network import build_network
 from bevdepth_plus.triangulation.points import HALF_TRUSTED, Points, Views
@@ -32,7 +31,7 @@ from experiments.runner.synthetic_data import make_synthetic
 from experiments.runner.variants import REPO
 from experiments.triangulation.run import CONFIG, DATA, SCENES, source
 
-SAMPLES, STRIDE, SHARES = 24, 2, (0.1, 0.2, 0.4, 0.7)
+SAMPLES, SHARES = 24, (0.1, 0.2, 0.4, 0.7)
 
 
 def load(config: Config, gap: int) -> dict[str, Tensor]:
@@ -45,17 +44,14 @@ def load(config: Config, gap: int) -> dict[str, Tensor]:
 def match_patches(config: Config, views: Views) -> Points:
     """Random points of the anchors, matched by patches and triangulated."""
     network = build_network(**config.model.network)
-    network.matcher = EpipolarMatcher(STRIDE, 48, (0.0,), temperature=0.05, threshold=0.7)
-    describe = PatchDescriptor(2)
-    describe.balance.data.fill_(-30.0)  # nothing but the patch
+    network.matcher.descriptor_share.data.fill_(-30.0)  # nothing but the patch
     batch, count, _, height, width = views.images.shape
-    size = height // STRIDE, width // STRIDE
-    learnt = torch.zeros(batch * count, 1, *size)
-    descriptors = describe(views.images.flatten(0, 1), learnt).unflatten(0, (batch, count))
+    stride = network.matcher.stride
+    same = torch.ones(batch, count, 1, height // stride, width // stride)
     generator = torch.Generator().manual_seed(0)
     scores = torch.zeros(batch, height, width)
     keypoints = select_keypoints(scores, 768, detected_share=0.0, generator=generator)
-    matches = network.match(descriptors, keypoints, views)
+    matches = network.match(same, keypoints, views)
     return network.triangulate(keypoints, matches, views)
 
 

@@ -162,6 +162,23 @@ def test_a_wall_that_moved_along_the_line_is_not_trusted_where_sources_disagree(
     assert median_trust(made, view(cameras(), (shifted, other))) < 0.1
 
 
+def test_how_far_a_cell_is_believed_is_learnt_beside_the_bins():
+    """Labels say another depth than the matches: the prior learns to keep quiet."""
+    made = prior()
+    given = view(cameras(), (view(cameras(sideways=1.0)),))
+    wrong = BINS.index(torch.full((1, 1, *CELLS), 2 * DEPTH))
+    optimizer = torch.optim.Adam(made.belief.parameters(), 0.05)
+    before = made(given).belief
+    for _ in range(30):
+        log = made.log_bins(made(given), BINS, CELLS).log_softmax(2)
+        loss = -log.gather(2, wrong[:, :, None]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    sure = made(given).trust > 0.5
+    assert before.min() > 0.7 and made(given).belief[sure].max() < 0.1
+
+
 def test_half_precision_changes_no_segment_of_the_prior():
     made = prior()
     given = view(cameras(), (view(cameras(sideways=1.0)),))
