@@ -20,7 +20,7 @@ from bevdepth_plus.geometry.boxes import transform_boxes
 from bevdepth_plus.pointmaps.checkpoints import load_model
 from bevdepth_plus.pointmaps.depth_labels import LabelSettings, make_depth_labels
 from bevdepth_plus.pointmaps.depth_pictures import UNIT, LabelFolder
-from bevdepth_plus.pointmaps.drives import read_drives
+from bevdepth_plus.pointmaps.drives import Drive, read_drives
 from bevdepth_plus.pointmaps.metric_depth import ScaleRules
 
 FARTHEST = 60.0  # metres: where the detector's bins end
@@ -39,16 +39,26 @@ def records_of(root: Path, ann_file: str) -> list[Record]:
     return records
 
 
-def make_labels(
-    root: Path, version: str, weights: Path, out: str, records: Sequence[Record], masks: Path | None
-) -> None:
-    """Labels of all images of some samples, in ``root / out``; those that are there stay."""
-    images = {path for record in records for path in record["img_path"]}
-    drives = [
+def images_of(records: Sequence[Record]) -> set[str]:
+    """Files of the images of all cameras."""
+    return {path for record in records for path in record["img_path"]}
+
+
+def drives_of(root: Path, version: str, images: set[str]) -> list[Drive]:
+    """The drives that some images belong to."""
+    return [
         drive
         for drive in read_drives(root, version)
         if any(str(shot.path) in images for shot in drive.shots)
     ]
+
+
+def make_labels(
+    root: Path, version: str, weights: Path, out: str, records: Sequence[Record], masks: Path | None
+) -> None:
+    """Labels of all images of some samples, in ``root / out``; those that are there stay."""
+    images = images_of(records)
+    drives = drives_of(root, version, images)
     model = load_model(weights)
     # So small a network does not learn where view 2 lies: its own metres are the better scale.
     rules = ScaleRules(min_confidence=MIN_CONFIDENCE, scale="network")

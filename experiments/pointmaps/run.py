@@ -18,11 +18,13 @@ from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.files import write_json
 from experiments.pointmaps.halves import HALVES, write_halves
 from experiments.pointmaps.labels import (
+    images_of,
     label_scores,
     make_labels,
     records_of,
     write_moving_masks,
 )
+from experiments.pointmaps.poses import pose_scores
 from experiments.runner.command_line import add_arguments, read_results, run_experiment
 from experiments.runner.report import markdown, publish, spread
 from experiments.runner.single_run import Run, Tools
@@ -88,12 +90,14 @@ def labels_of(root: str, seed: int, steps: int | None, work_dir: Path) -> dict[s
     return {
         "without masks": label_scores(unseen, plain),
         "with masks": label_scores(unseen, f"{plain}_masked"),
+        "poses": pose_scores(place, VERSION[1], weights, images_of(unseen)),
     }
 
 
 def report(results: Mapping[str, Any]) -> str:
-    """A table of the labels, and one of the detectors."""
-    return f"Labels\n\n{label_table(results)}\n\nDetectors\n\n{detector_table(results)}"
+    """A table of the labels, one of the poses, and one of the detectors."""
+    tables = dict(Labels=label_table, Poses=pose_table, Detectors=detector_table)
+    return "\n\n".join(f"{title}\n\n{table(results)}" for title, table in tables.items())
 
 
 def label_table(results: Mapping[str, Any]) -> str:
@@ -104,6 +108,16 @@ def label_table(results: Mapping[str, Any]) -> str:
             values = ([each[name] for each in found] for name in LABELS)
             rows.append([f"{masks}, {part}", *map(_range, values)])
     return markdown(["labels, pixels", *LABELS], rows)
+
+
+def pose_table(results: Mapping[str, Any]) -> str:
+    """A row for the network, and one for "it did not move"."""
+    found = [each["poses"] for each in results.get("labels", {}).values() if "poses" in each]
+    rows = [
+        [title, *(_range([each[key][number] for each in found]) for number in (0, 1))]
+        for key, title in (("network", "the network"), ("no motion", "no motion"))
+    ]
+    return markdown(["median error", "rotation, degrees", "position, m"], rows)
 
 
 def detector_table(results: Mapping[str, Any]) -> str:
