@@ -21,14 +21,12 @@ def point_trust_loss(
 ) -> Tensor:
     """Mean ``|log depth - log target| / sigma + log sigma`` over points that have both.
 
-    The points' depth is not taught, only how far it may be trusted.
-
     Returns:
         A float32 scalar; 0 with gradient where no point has both.
     """
     known = (depth > 0) & (target > 0) & target.isfinite()
     log_depth, log_target = (
-        torch.where(known, values, 1.0).float().log() for values in (depth.detach(), target)
+        torch.where(known, values, 1.0).float().log() for values in (depth, target)
     )
     error = (log_depth - log_target).abs()
     return masked_mean(error / sigma.float() + sigma.float().log(), known)

@@ -10,7 +10,7 @@ of its image.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from bevdepth_plus.triangulation.true_places import depth_at
 
 _UNKNOWN = 1e4  # variance of a point that says nothing
 _SMALLEST_SIGMA = 0.02  # no point is better than 2 % of depth
-_LOG_SIGMA = (-4.0, 3.0)  # range of what the head may say
+_LOG_SIGMA, _RESERVE = (-4.0, 3.0), (-3.0, 6.0)  # ranges of what the head may say
 _NUM_CUES = NUM_MATCH_CUES + 4
 
 
@@ -33,19 +33,23 @@ class CorrectedDepth(NamedTuple):
 
     Attributes:
         depth: metres, ``[B, 1, H, W]``.
-        sigma: standard deviation of each point's log depth, as a share of depth, ``[B, P]``.
+        points: the points' own depth without what is systematically wrong with it, metres,
+            ``[B, P]``; 0 = not told.
+        sigma: mean error of that, as a share of depth, ``[B, P]``.
     """
 
     depth: Tensor
+    points: Tensor
     sigma: Tensor
 
 
 class PointCorrection(nn.Module):
     """Spread the points' corrections of a depth map over the surfaces they lie on.
 
-    How wrong a point may be is learnt (:class:`~bevdepth_plus.losses.point_trust.PointTrustLoss`)
-    from how it was found, from the network's own depth there, and from what the image shows: a car
-    that drives is a poor point however well it matches.
+    How wrong a point is and may be is learnt
+    (:class:`~bevdepth_plus.losses.point_trust.PointTrustLoss`) from how it was found, from the
+    network's own depth there, and from what the image shows: a car that drives is a poor point
+    however well it matches.
 
     Args:
         image_channels: of the image encoder's level at stride 4.
@@ -66,8 +70,13 @@ class PointCorrection(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden_channels, hidden_channels),
             nn.ReLU(),
-            nn.Linear(hidden_channels, 1),
+            nn.Linear(hidden_channels, 3),
         )
+        last = cast(nn.Linear, self.head[-1])
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, 0.0)
+        # From this relative error on a point counts ever less: poor points are wrong together.
+        self.log_doubtful = nn.Parameter(torch.tensor(0.1).log())
         # Standard deviations of log depth: of the whole image, of a surface, of a detail.
         self.log_amplitude = nn.Parameter(torch.tensor([0.1, 0.2, 0.07]).log())
         # How far a surface and a detail reach: in the image, of its height; and in log depth.
@@ -94,9 +103,10 @@ class PointCorrection(nn.Module):
         cues = torch.cat(
             [_cues(points, own, wrong), sample_maps(level, pixels, self.level_stride).mT], dim=-1
         )
-        log_sigma = self.head(cues)[..., 0].clamp(*_LOG_SIGMA)
-        sigma = log_sigma.exp()  # [B, P]
-        variance = torch.where(known, sigma.square() + _SMALLEST_SIGMA**2, _UNKNOWN)
+        log_sigma, shift, reserve = self.head(cues).unbind(-1)  # [B, P] each
+        sigma = log_sigma.clamp(*_LOG_SIGMA).exp()
+        variance = torch.where(known, self._variance(sigma.detach(), reserve), _UNKNOWN)
+        wrong = torch.where(known, wrong + shift, 0.0)
         places = pixels / height
         among = self._kernel(places, own, places, own) + torch.diag_embed(variance)
         weights = torch.cholesky_solve(wrong[..., None], torch.linalg.cholesky(among))
@@ -107,7 +117,16 @@ class PointCorrection(nn.Module):
         field = functional.interpolate(
             field.view_as(coarse), size=depth.shape[-2:], mode="bilinear", align_corners=False
         )
-        return CorrectedDepth((depth.log() + field).exp().clamp(*self.depth_range), sigma)
+        corrected = (depth.log() + field).exp().clamp(*self.depth_range)
+        return CorrectedDepth(corrected, points.depth.detach() * shift.exp(), sigma)
+
+    def _variance(self, sigma: Tensor, reserve: Tensor) -> Tensor:
+        """Of a point in the process, more than its own: errors of neighbours are not independent.
+
+        The depth's loss alone teaches how much more; ``sigma`` stays an honest measure.
+        """
+        doubt = 1 + (2 * (sigma.log() - self.log_doubtful)).exp()
+        return sigma.square() * doubt * reserve.clamp(*_RESERVE).exp() + _SMALLEST_SIGMA**2
 
     def _kernel(
         self,

@@ -91,7 +91,7 @@ class TriangulationCriterion(nn.Module):
             losses["loss_likelihood"] = self.likelihood(*matches.scores, expected, seen, known)
         depths = found.depths
         if found.uncorrected is not None:
-            losses["loss_trust"] = self.trust(found.sigma, points.depth, depth)
+            losses["loss_trust"] = self.trust(found.sigma, found.calibrated, depth)
             depths = [depths[0], found.uncorrected, *depths[1:]]  # both are taught
         return losses | {
             "loss_point": self.point(

@@ -46,7 +46,8 @@ class MotionDepth(NamedTuple):
         features: of all images, anchor first: tensors ``[B * (1 + V), ...]``.
         uncorrected: the full depth before the points corrected it, ``[B, 1, H, W]``; None where
             they do not.
-        sigma: of the points' depth, as a share of it, ``[B, P]``; None likewise.
+        calibrated, sigma: the points' depth as the correction takes it, metres, 0 = not told, and
+            its mean error, a share of it, ``[B, P]`` each; None likewise.
     """
 
     depths: list[Tensor]
@@ -54,6 +55,7 @@ class MotionDepth(NamedTuple):
     sparse: SparseDepth
     features: Features
     uncorrected: Tensor | None = None
+    calibrated: Tensor | None = None
     sigma: Tensor | None = None
 
 
@@ -132,7 +134,8 @@ class TriangulationNetwork(nn.Module):
             return MotionDepth(depths, points, sparse, features)
         corrected = self.correction(depths[0], points, levels[1])
         depths, full = [corrected.depth, *depths[1:]], depths[0]
-        return MotionDepth(depths, points, sparse, features, full, corrected.sigma)
+        told = corrected.points, corrected.sigma
+        return MotionDepth(depths, points, sparse, features, full, *told)
 
     def choose(self, logits: Tensor, generator: torch.Generator | None = None) -> Keypoints:
         """Points of the anchors, from the detector's logits ``[B, 65, H/8, W/8]``."""

@@ -20,11 +20,11 @@ def test_points_without_depth_or_target_do_not_count():
     assert sigma.grad[0, 0] != 0 and (sigma.grad[0, 1:] == 0).all()
 
 
-def test_it_does_not_teach_the_depth():
+def test_it_draws_the_depth_towards_the_target():
     depth = torch.tensor([[10.0]], requires_grad=True)
     sigma = torch.tensor([[0.1]], requires_grad=True)
     PointTrustLoss(0.5)(sigma, depth, torch.tensor([[11.0]])).backward()
-    assert depth.grad is None and sigma.grad is not None
+    assert depth.grad < 0 and sigma.grad is not None
 
 
 def test_no_point_gives_zero_with_gradient():

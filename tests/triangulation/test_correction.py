@@ -18,9 +18,9 @@ RANGE = (1.0, 60.0)
 def correction(sigma: float) -> PointCorrection:
     """Its head says the same of every point."""
     made = PointCorrection(4, RANGE, hidden_channels=8)
-    last = made.head[-1]
-    torch.nn.init.zeros_(last.weight)
-    torch.nn.init.constant_(last.bias, math.log(sigma))
+    with torch.no_grad():
+        made.head[-1].bias[0] = math.log(sigma)
+        made.log_doubtful.fill_(50.0)  # no point counts less than its sigma says
     return made
 
 
