@@ -73,8 +73,8 @@ class PointCorrection(nn.Module):
             nn.Linear(hidden_channels, 3),
         )
         last = cast(nn.Linear, self.head[-1])
-        nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, 0.0)
+        nn.init.zeros_(last.weight)  # at first every point may be anything
+        nn.init.zeros_(last.bias)
         # From this relative error on a point counts ever less: poor points are wrong together.
         self.log_doubtful = nn.Parameter(torch.tensor(0.1).log())
         # Standard deviations of log depth: of the whole image, of a surface, of a detail.
@@ -100,13 +100,14 @@ class PointCorrection(nn.Module):
         own = depth_at(guess, pixels).log()  # [B, P]
         wrong = torch.where(known, points.depth, 1.0).log() - own
         wrong = torch.where(known, wrong, 0.0)
-        cues = torch.cat(
-            [_cues(points, own, wrong), sample_maps(level, pixels, self.level_stride).mT], dim=-1
-        )
+        # How wrong is each point itself?
+        seen = sample_maps(level, pixels, self.level_stride).mT  # [B, P, C]
+        cues = torch.cat([_cues(points, own, wrong), seen], dim=-1)
         log_sigma, shift, reserve = self.head(cues).unbind(-1)  # [B, P] each
         sigma = log_sigma.clamp(*_LOG_SIGMA).exp()
         variance = torch.where(known, self._variance(sigma.detach(), reserve), _UNKNOWN)
         wrong = torch.where(known, wrong + shift, 0.0)
+        # The process: its weights at the points, its mean at the cells, in between bilinear.
         places = pixels / height
         among = self._kernel(places, own, places, own) + torch.diag_embed(variance)
         weights = torch.cholesky_solve(wrong[..., None], torch.linalg.cholesky(among))

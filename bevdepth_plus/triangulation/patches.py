@@ -47,12 +47,8 @@ def sample_patches(
     Beyond the image its border goes on.
     """
     height, width = images.shape[-2:]
-    place = (
-        torch.stack(
-            [pixels[..., 0].clamp(0.5, width - 0.5), pixels[..., 1].clamp(0.5, height - 0.5)], -1
-        )
-        - 0.5
-    )
+    last = pixels.new_tensor([width, height]) - 1
+    place = torch.minimum((pixels - 0.5).clamp(min=0), last)
     corner = place.floor()
     x, y = (place - corner).unbind(-1)
     side = 2 * radius + 2  # one more, to interpolate

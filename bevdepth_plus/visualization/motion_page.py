@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from bevdepth_plus.geometry.epipolar import epipolar_segments
 from bevdepth_plus.triangulation.epipolar_matching import widened
 from bevdepth_plus.triangulation.network import MotionDepth, TriangulationNetwork
-from bevdepth_plus.triangulation.points import Views
+from bevdepth_plus.triangulation.points import HALF_TRUSTED, Views
 from bevdepth_plus.visualization import style
 from bevdepth_plus.visualization.camera_view import show_image, write_corner
 from bevdepth_plus.visualization.depth_page import (
@@ -80,13 +80,21 @@ def motion_picture(
         pixels=_numpy(points.keypoints.pixels),
         detected=_numpy(points.keypoints.detected).astype(bool),
         depth=_numpy(points.depth),
-        confidence=_numpy(points.confidence),
+        confidence=_numpy(_confidence(found)),
         segments=_numpy(ends),
         matches=_numpy(points.matches.pixels),
         match_confidence=_numpy(points.matches.confidence),
         dense=_numpy(found.depths[0])[0],
         target=sample["depth"].numpy(),
     )
+
+
+def _confidence(found: MotionDepth) -> torch.Tensor:
+    """Of the points: as learnt, where points correct the depth, else as they were found."""
+    if found.sigma is None:
+        return found.points.confidence
+    trusted = 1 / (1 + (found.sigma / HALF_TRUSTED).square())
+    return torch.where(found.points.depth > 0, trusted, 0.0)
 
 
 def draw_motion(picture: MotionPicture) -> Page:
