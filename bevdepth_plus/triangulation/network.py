@@ -93,6 +93,8 @@ class TriangulationNetwork(nn.Module):
         super().__init__()
         if compat not in (None, "deltas"):
             raise ValueError(f'compat must be None or "deltas", got {compat!r}')
+        if compat and correction is not None:
+            raise ValueError('compat="deltas" has no correction; leave one of the two out')
         self.interest_points = interest_points
         self.matcher = matcher
         self.densifier = densifier
@@ -126,10 +128,8 @@ class TriangulationNetwork(nn.Module):
             keypoints.pixels, points.depth, points.confidence, size, self.pixel_centre
         )
         levels = [level.unflatten(0, (batch, count))[:, 0] for level in features.levels]
-        given = (
-            sparse if self.points_into_densifier else SparseDepth(*map(torch.zeros_like, sparse))
-        )
-        depths = self.densifier(levels, given)
+        nothing = SparseDepth(*map(torch.zeros_like, sparse))
+        depths = self.densifier(levels, sparse if self.points_into_densifier else nothing)
         if self.correction is None:
             return MotionDepth(depths, points, sparse, features)
         corrected = self.correction(depths[0], points, levels[1])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from bevdepth_plus.triangulation.correction import PointCorrection
@@ -80,6 +81,14 @@ def test_the_densifier_sees_the_image_alone_where_that_is_asked_for():
         moves, stands = (network(views(baseline)) for baseline in (0.5, 0.0))
     assert torch.equal(moves.uncorrected, stands.uncorrected)
     assert (moves.sparse.depth > 0).any(), "the points are told all the same"
+
+
+def test_the_public_code_s_numbers_know_no_correction():
+    network = small_network()
+    parts = network.interest_points, network.matcher, network.densifier, (1.0, 60.0)
+    correction = PointCorrection(4, (1.0, 60.0))
+    with pytest.raises(ValueError, match="has no correction"):
+        TriangulationNetwork(*parts, correction=correction, compat="deltas")
 
 
 def test_a_source_with_a_lost_pose_changes_nothing():
