@@ -32,7 +32,7 @@ class CorrectedDepth(NamedTuple):
     """What a :class:`PointCorrection` makes of a depth map.
 
     Attributes:
-        depth: metres, ``[B, 1, H, W]``.
+        depth: metres, ``[B, 1, H, W]``; its gradient goes into the correction alone.
         points: the points' own depth without what is systematically wrong with it, metres,
             ``[B, P]``; 0 = not told.
         sigma: mean error of that, as a share of depth, ``[B, P]``.
@@ -95,7 +95,8 @@ class PointCorrection(nn.Module):
     def _corrected(self, depth: Tensor, points: Points, level: Tensor) -> CorrectedDepth:
         pixels, height = points.keypoints.pixels, depth.shape[-2]
         known = points.depth > 0
-        # The process asks where the network is wrong; it does not teach it to be wrong there.
+        # The network's depth is taught by itself: else it learns to lean against the correction,
+        # and is worse where the vehicle stands.
         guess = depth.detach()
         own = depth_at(guess, pixels).log()  # [B, P]
         wrong = torch.where(known, points.depth, 1.0).log() - own
@@ -118,7 +119,7 @@ class PointCorrection(nn.Module):
         field = functional.interpolate(
             field.view_as(coarse), size=depth.shape[-2:], mode="bilinear", align_corners=False
         )
-        corrected = (depth.log() + field).exp().clamp(*self.depth_range)
+        corrected = (guess.log() + field).exp().clamp(*self.depth_range)
         return CorrectedDepth(corrected, points.depth.detach() * shift.exp(), sigma)
 
     def _variance(self, sigma: Tensor, reserve: Tensor) -> Tensor:

@@ -92,13 +92,15 @@ class TriangulationCriterion(nn.Module):
         depths = found.depths
         if found.uncorrected is not None:
             losses["loss_trust"] = self.trust(found.sigma, found.calibrated, depth)
-            depths = [depths[0], found.uncorrected, *depths[1:]]  # both are taught
+            # Both are taught alike, each by itself.
+            losses["loss_corrected"] = self.depth(depths[:1], target)
+            depths = [found.uncorrected, *depths[1:]]
         return losses | {
             "loss_point": self.point(
                 points.inverse_depth.mean,
                 points.inverse_depth.variance,
                 torch.where((matches.usable & seen).any(1), depth, 0.0),
             ),
-            "loss_smoothness": self.smoothness(found.depths[0], views.images[:, 0]),
+            "loss_smoothness": self.smoothness(depths[0], views.images[:, 0]),
             "loss_depth": self.depth(depths, target),
         }

@@ -150,3 +150,20 @@ def test_hidden_points_are_taught_to_have_no_match():
         gone["loss_likelihood"], none[found.points.matches.usable].mean(), rtol=1e-5, atol=1e-6
     )
     assert told["loss_depth"] == blind["loss_depth"]
+
+
+def test_the_network_s_depth_is_taught_as_if_nothing_corrected_it():
+    """Else it leans against the correction, and is worse where the vehicle stands."""
+    views = random_views(torch.Generator().manual_seed(2))
+    target = torch.full((2, 1, *SIZE), 8.0)
+    model, criterion = network(corrected=True), TriangulationCriterion()
+    found = model(views, generator=torch.Generator().manual_seed(0))
+    losses = criterion(found, views, target)
+    plain = found._replace(
+        depths=[found.uncorrected, *found.depths[1:]], uncorrected=None, calibrated=None, sigma=None
+    )
+    without = criterion(plain, views, target)
+    for name in ("loss_depth", "loss_smoothness"):
+        torch.testing.assert_close(losses[name], without[name])
+    weights = model.densifier.out.weight
+    assert torch.autograd.grad(losses["loss_corrected"], weights, allow_unused=True)[0] is None
