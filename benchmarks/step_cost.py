@@ -22,8 +22,8 @@ from mmengine.optim import build_optim_wrapper
 from tqdm import trange
 
 from bevdepth_plus.files import write_json
+from experiments.triangulation.prior import PRIOR
 
-MOTION = dict(type="TriangulationPrior", channels=32, samples=48)  # as in the experiment
 PAIRS = dict(type="TemporalOrderLoss", num_pairs=2000)
 PEARSON = dict(type="MatchedDepthLoss", loss=dict(type="PearsonDepthLoss"))
 
@@ -70,7 +70,7 @@ PARTS = {
     ),
     "triangulation_prior": Part(
         "configs/synthetic_small_2key.py",
-        {"without": {}, "prior": {"model.depth.priors": dict(motion=MOTION)}},
+        {"without": {}, "prior": {"model.depth.priors": dict(motion=PRIOR)}},
         dict(mark_moving=dict(type="MovingObjectPixels")),
     ),
 }
@@ -84,8 +84,6 @@ def main() -> None:
     steps = {name: stepper(part.config, overrides) for name, overrides in part.forms.items()}
     cfg = Config.fromfile(part.config)
     cfg.train_dataloader.dataset.pipeline.update(part.steps)
-    if args.data:
-        cfg.train_dataloader.dataset.data_root = args.data
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for index in trange(args.warm_up + args.steps, desc="steps of each"):
@@ -117,7 +115,7 @@ def summary(seconds: dict[str, list[float]], args: argparse.Namespace) -> dict:
     return {
         "benchmark": f"{args.part}_cost",
         "command": f"python benchmarks/step_cost.py {args.part} --steps {args.steps} "
-        f"--threads {args.threads}" + (f" --data {args.data}" if args.data else ""),
+        f"--threads {args.threads}",
         "torch": torch.__version__,
         "cpu": platform.processor() or platform.machine(),
         "steps": {
@@ -136,7 +134,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", help="data root (default: the config's)")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/PART_cost.json")
     return parser.parse_args()
 

@@ -9,7 +9,6 @@ import bevdepth_plus.threads  # noqa: F401  # before torch
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from bevdepth_plus.datasets.transforms.dense_depth import depth_picture_path, re
 from bevdepth_plus.engine.launch import run_tool
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.pointmaps.depth_pictures import UNIT
+from bevdepth_plus.pointmaps.images import open_mask
 from bevdepth_plus.rigs.images import read_image
 from bevdepth_plus.visualization.label_page import draw_label
 
@@ -61,16 +61,14 @@ def picture(args: argparse.Namespace, image: Path):
     def depth(folder: str) -> np.ndarray:
         return read_depth(depth_picture_path(str(image), folder), UNIT)
 
-    mask = None
+    pixels, mask = read_image(str(image), image.name, rgb=True), None
     if args.masks is not None:
         place = args.masks / image.parent.name / f"{image.stem}.png"
-        read = cv2.imread(str(place), cv2.IMREAD_GRAYSCALE)
-        if read is None:
-            raise DataError(f"mask {place} is missing or no picture")
-        mask = read > 0
+        size = pixels.shape[1], pixels.shape[0]
+        mask = np.array(open_mask(place, image.name, size, upright=False)) > 0
     has_truth = Path(depth_picture_path(str(image), args.truth)).is_file()
     return draw_label(
-        read_image(str(image), image.name, rgb=True),
+        pixels,
         depth(args.labels),
         depth(f"{args.labels}_confidence"),
         depth(args.truth) if has_truth else None,

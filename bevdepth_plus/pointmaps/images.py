@@ -67,12 +67,7 @@ def load_image(
     image = _open(path, upright).convert("RGB")
     mask = Image.new("L", image.size, 255)
     if mask_path is not None:
-        mask = _open(mask_path, upright).convert("L").point(lambda value: 255 if value else 0)
-        if mask.size != image.size:
-            raise DataError(
-                f"{mask_path}: the mask is {mask.width} x {mask.height} and its image "
-                f"{path.name} {image.width} x {image.height}; give it at the image's size"
-            )
+        mask = open_mask(mask_path, path.name, image.size, upright)
     original = (image.height, image.width)
     scale = long_side / max(image.size)
     size = tuple(round(side * scale) for side in image.size)  # width, height
@@ -93,6 +88,25 @@ def load_image(
     aug[0, 2], aug[1, 2] = -box[0], -box[1]
     pixels = torch.from_numpy(np.array(image)).movedim(-1, 0) / 255
     return LoadedImage(path.name, (pixels - 0.5) / 0.5, valid, aug, original)
+
+
+def open_mask(path: Path, image: str, size: tuple[int, int], upright: bool = True) -> Image.Image:
+    """A grey picture, 255 where the mask is valid, 0 elsewhere.
+
+    Args:
+        image: name of its image, for errors.
+        size: width and height of its image.
+
+    Raises:
+        DataError: the file is missing, damaged or of another size.
+    """
+    mask = _open(path, upright).convert("L").point(lambda value: 255 if value else 0)
+    if mask.size != size:
+        raise DataError(
+            f"{path}: the mask is {mask.width} x {mask.height} and its image "
+            f"{image} {size[0]} x {size[1]}; give it at the image's size"
+        )
+    return mask
 
 
 def _crop_box(size: tuple[int, int]) -> tuple[int, int, int, int] | None:

@@ -60,7 +60,7 @@ def pose_scores(root: Path, version: str, weights: Path, images: set[str]) -> di
     for drive in tqdm(drives_of(root, version, images), desc="poses", unit="scene"):
         for first, second in neighbours(drive):
             a, b = (load_image(shot.path, LONG_SIDE, upright=False) for shot in (first, second))
-            other = model.symmetric(a.pixels[None], b.pixels[None])[1]  # b in a
+            _, other = model(a.pixels[None], b.pixels[None])  # b in a
             own = torch.from_numpy(second.intrinsics).float()
             found = pose_of_second(other.points[0], compose_pixels(b.image_aug, own))
             true = np.linalg.inv(first.global_T_cam) @ second.global_T_cam

@@ -70,12 +70,20 @@ def test_the_tool_draws_so_many_labels(monkeypatch, labelled):
     assert len(list((labelled / "out").glob("CAM_FRONT_*_label.png"))) == 2
 
 
+def small_masks(root) -> list[str]:
+    place = root / "masks/CAM_FRONT/0.png"
+    place.parent.mkdir(parents=True)
+    cv2.imwrite(str(place), np.full((4, 8), 255, np.uint8))
+    return ["--masks", str(root / "masks")]
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda root: ["--labels", "other"], "holds no CAMERA/NAME.png"),
         (lambda root: (root / "samples/CAM_FRONT/0.jpg").unlink(), "has no image 0"),
-        (lambda root: ["--masks", str(root / "nowhere")], "is missing or no picture"),
+        (lambda root: ["--masks", str(root / "nowhere")], "0.png does not exist"),
+        (small_masks, "the mask is 8 x 4 and its image 0.jpg 80 x 40"),
         (lambda root: ["--samples", "0"], "must be 1 or more"),
     ],
 )

@@ -81,7 +81,7 @@ def read_tum(
         depth = None if near_depth[index] is None else depths[near_depth[index]]
         picture = None if depth is None else DepthPicture(str(depth), depth_unit, matrix)
         place = str(image), picture, matrix, _pose(pose), times[index]
-        frames.append(Frame(token, index, *place, lens))
+        frames.append(Frame(token, index, *place, distortion=lens))
     return FrameSequence(name, tuple(frames), tuple(lost), missing)
 
 

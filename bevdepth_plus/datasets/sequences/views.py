@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from bevdepth_plus.rigs.distortion import Undistortion
 from bevdepth_plus.rigs.image_crop import augment_image
 from bevdepth_plus.rigs.images import read_image
 from bevdepth_plus.rigs.poses import invert_pose
-from bevdepth_plus.rigs.rig import RigCamera
+from bevdepth_plus.rigs.rig import Distortion, RigCamera
 
 # Metres. A room's or street's median depth is far inside; a wrong unit (1000, or 1/1000) far
 # outside.
@@ -144,11 +145,18 @@ def _undistorted(frame: Frame, pixels: np.ndarray, nearest: bool = False) -> np.
     """Pixels of the frame's image, or of a depth picture of it, as a pinhole camera has them."""
     if frame.distortion is None:
         return pixels
-    height, width = pixels.shape[:2]
-    camera = RigCamera(
-        frame.token, width, height, frame.intrinsics, np.eye(4), distortion=frame.distortion
+    matrix = tuple(map(tuple, frame.intrinsics.tolist()))
+    return _undistortion(matrix, frame.distortion, pixels.shape[:2])(pixels, nearest)
+
+
+@lru_cache(maxsize=8)  # one of each camera: its maps take longer than their use
+def _undistortion(
+    matrix: tuple[tuple[float, ...], ...], distortion: Distortion, size: tuple[int, int]
+) -> Undistortion:
+    height, width = size
+    return Undistortion(
+        RigCamera("camera", width, height, np.array(matrix), np.eye(4), distortion=distortion)
     )
-    return Undistortion(camera)(pixels, nearest)
 
 
 def _project(
