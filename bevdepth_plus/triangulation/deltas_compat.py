@@ -165,6 +165,7 @@ class DeltasEpipolarMatcher(nn.Module):
         source_T_anchor: Tensor,  # [B, V, 4, 4]
         size: tuple[int, int],
         depth_range: tuple[float, float],
+        images: Tensor | None = None,  # of no use here: descriptors alone are compared
     ) -> Matches:
         strips = unclipped_strips(
             pixels,
