@@ -15,7 +15,7 @@ Running exported files needs numpy, PyYAML, OpenCV and Pillow, and a runtime; no
     sources                images and poses of files, videos and nuScenes-format scenes
     drawing                a page of one moment with OpenCV alone
     infer                  the command line of tools/infer.py, and its outputs and summary
-    backends               what runs the network; torch.py alone needs torch and mmdet3d
+    backends               what runs the network; torch.py and look_around.py need torch and mmdet3d
 
 Exporting is done where models are trained: describe, parts, export, cutting, translations, samples
 and verify import torch, mmdet3d and onnx.

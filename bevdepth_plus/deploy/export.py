@@ -31,7 +31,7 @@ from bevdepth_plus.deploy.parts import (
     ImagePart,
     OneGraph,
     ScatterPool,
-    check_deployable,
+    check_exportable,
 )
 from bevdepth_plus.deploy.translations import (
     DEFORMABLE,
@@ -67,7 +67,7 @@ def export_graphs(
     Raises:
         DataError: the detector cannot be exported; which part, and what to do.
     """
-    check_deployable(detector)
+    check_exportable(detector)
     tracer = _Tracer(detector, deformable)
     if form == "one":
         say("tracing the whole model")

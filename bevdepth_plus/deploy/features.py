@@ -19,11 +19,14 @@ class ImageFeatures:
         depth: distribution over the depth bins; the backend's own.
         context: features to lift; the backend's own.
         depth_map: metres on the feature cells, float32 ``[h, w]``.
+        kept: what other images need of this one, see :meth:`Backend.look_around`; the backend's
+            own, None where the model looks at each image by itself.
     """
 
     depth: Any
     context: Any
     depth_map: np.ndarray
+    kept: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +50,15 @@ class PerceivedCamera:
     stamp: float | None = None
 
 
+# The cameras of one moment, each with its pose [4, 4] in the key frame's ego.
+Moment = Sequence[tuple[PerceivedCamera, np.ndarray]]
+
+
 class Backend(Protocol):
     """What runs the network. Depth, context and BEV maps are its own and go back to it alone."""
 
     description: ModelDescription
+    looks_around: bool  # the model has priors that look at other images; see look_around
 
     def perceive(
         self,
@@ -59,7 +67,11 @@ class Backend(Protocol):
         ego_T_cam: np.ndarray,  # [N, 4, 4]
         image_aug: np.ndarray,  # [N, 3, 3], pixels of the undistorted images -> network pixels
     ) -> list[ImageFeatures]:
-        """Depth and context of each camera."""
+        """Depth and context of each camera, as its image alone shows them."""
+        ...
+
+    def look_around(self, moments: Sequence[Moment]) -> list[Moment]:
+        """S moments, newest first, with what past frames and neighbouring cameras say on depth."""
         ...
 
     def splat(

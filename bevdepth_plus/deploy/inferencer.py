@@ -6,19 +6,31 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bevdepth_plus.deploy.backends import open_backend
 from bevdepth_plus.deploy.decoding import decode
 from bevdepth_plus.deploy.description import ModelDescription
-from bevdepth_plus.deploy.features import Backend, PerceivedCamera
+from bevdepth_plus.deploy.features import Backend, Moment, PerceivedCamera
 from bevdepth_plus.deploy.network_images import NetworkImage, NetworkImages
 from bevdepth_plus.deploy.results import Boxes, Result
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.rigs.images import DECODING, Source
 from bevdepth_plus.rigs.rig import Rig, RigCamera
+
+
+class Detection(NamedTuple):
+    """What is found in one frame.
+
+    Attributes:
+        boxes: in the key frame's ego.
+        depth_maps: camera -> metres on the feature cells of the key frame, ``[h, w]``.
+    """
+
+    boxes: Boxes
+    depth_maps: dict[str, np.ndarray]
 
 
 class Inferencer:
@@ -85,12 +97,12 @@ class Inferencer:
             prepared = [self.prepare(images[camera.name], camera) for camera in ordered]
         with clock.stage("image part"):
             perceived = self.perceive(prepared, ordered)
-        boxes = self.detect([[(camera, camera.ego_T_cam) for camera in perceived]], clock)
+        found = self.detect([[(camera, camera.ego_T_cam) for camera in perceived]], clock)
         return Result(
-            boxes,
+            found.boxes,
             cameras=tuple(camera.name for camera in perceived),
             missing={name: "no image" for name in rig.names if name not in images},
-            depth={c.name: c.features.depth_map for c in perceived} if depth else {},
+            depth=found.depth_maps if depth else {},
             milliseconds=clock.milliseconds,
         )
 
@@ -123,11 +135,12 @@ class Inferencer:
 
     def detect(
         self,
-        moments: Sequence[Sequence[tuple[PerceivedCamera, np.ndarray]]],
+        moments: Sequence[Moment],
         clock: Stopwatch | None = None,
-    ) -> Boxes:
-        """Boxes from the cameras of all moments, newest first, each with its pose ``[4, 4]`` in the
-        key frame's ego. Moments that are not there are the key frame again.
+    ) -> Detection:
+        """Boxes and depth from the cameras of all moments, newest first.
+
+        Moments that are not there are the key frame again.
 
         Raises:
             DataError: there is no moment, or one has no camera.
@@ -136,15 +149,22 @@ class Inferencer:
             raise DataError("nothing to detect in: no camera gave an image")
         clock = clock or Stopwatch()
         num_frames = self.description.num_frames
+        moments = moments[:num_frames]
+        if self.backend.looks_around:
+            with clock.stage("looking around"):
+                again = [moments[0]] * (num_frames - len(moments))
+                moments = self.backend.look_around([*moments, *again])
         with clock.stage("pooling"):
-            bevs = [self._splat(moment) for moment in moments[:num_frames]]
+            bevs = [self._splat(moment) for moment in moments]
             bevs += [bevs[0]] * (num_frames - len(bevs))
         with clock.stage("BEV part"):
             maps = self.backend.head_maps(bevs)
         with clock.stage("boxes"):
-            return decode(maps, self.description)
+            boxes = decode(maps, self.description)
+        maps_of_key = {camera.name: camera.features.depth_map for camera, _ in moments[0]}
+        return Detection(boxes, maps_of_key)
 
-    def _splat(self, moment: Sequence[tuple[PerceivedCamera, np.ndarray]]) -> Any:
+    def _splat(self, moment: Moment) -> Any:
         return self.backend.splat(
             [camera.features for camera, _ in moment],
             np.stack([camera.intrinsics for camera, _ in moment]),

@@ -23,6 +23,8 @@ from bevdepth_plus.models.bev.depth_refinement import lift_rows
 from bevdepth_plus.models.bev.frustum import Frustum
 from bevdepth_plus.models.bev.view_transform import LiftSplat
 from bevdepth_plus.models.data_preprocessor import MultiViewPreprocessor
+from bevdepth_plus.models.depth.estimator import Perception
+from bevdepth_plus.models.depth.prior import View
 from bevdepth_plus.models.detector import BEVDepth
 from bevdepth_plus.models.heads.center_head import BEVCenterHead
 
@@ -48,12 +50,6 @@ def check_deployable(detector: BEVDepth) -> None:
             "model.depth.estimate_focal=True makes the calibration an output of the network, in "
             "the exported graph it is an input; set it to False and give calibrated intrinsics"
         )
-    for name, prior in detector.depth.priors.items():
-        if not prior.single_image:
-            raise DataError(
-                f"model.depth.priors.{name} ({type(prior).__name__}) looks at other images than "
-                "its own, and the exported image part runs one by one; set the prior to None"
-            )
     if detector.flip_average.mirrors:
         raise DataError(
             "test_time_flips run the model several times and are not exported; set "
@@ -62,6 +58,22 @@ def check_deployable(detector: BEVDepth) -> None:
     boxes = [name for name, head in detector.heads.items() if isinstance(head, BEVCenterHead)]
     if len(boxes) > 1:
         raise DataError(f"one box head can be exported, model.heads has {', '.join(boxes)}")
+
+
+def check_exportable(detector: BEVDepth) -> None:
+    """Refuse what the detector itself can do in a vehicle, but its exported graphs cannot.
+
+    Raises:
+        DataError: see :func:`check_deployable`; or a prior looks at other images.
+    """
+    check_deployable(detector)
+    for name, prior in detector.depth.priors.items():
+        if not prior.single_image:
+            raise DataError(
+                f"model.depth.priors.{name} ({type(prior).__name__}) looks at other images than "
+                "its own, and the exported image part runs one by one; run the config and its "
+                "checkpoint instead, or set the prior to None"
+            )
 
 
 class ImagePart(nn.Module):
@@ -86,6 +98,28 @@ class ImagePart(nn.Module):
         return lifted(self.detector, images, one_batch(intrinsics, ego_T_cam, image_aug))
 
 
+class KeepingImagePart(nn.Module):
+    """An :class:`ImagePart` that also gives what priors need that look at other images."""
+
+    def __init__(self, detector: BEVDepth) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(
+        self,
+        intrinsics: Tensor,  # [N, 3, 3], pixels as loaded
+        ego_T_cam: Tensor,  # [N, 4, 4]
+        image_aug: Tensor,  # [N, 3, 3], pixels as loaded -> network pixels
+        images: Tensor,  # [N, 3, H, W], uint8, RGB
+    ) -> tuple[Tensor, ...]:
+        """As :class:`ImagePart`, ``images [N, 3, H, W]`` normalised, and their ``features``."""
+        cameras = one_batch(intrinsics, ego_T_cam, image_aug)
+        network_images = normalised(images, self.detector.data_preprocessor)[None]
+        features = self.detector.image_encoder(network_images)
+        alone = self.detector.depth.look_alone(View(network_images, features, cameras, cameras))
+        return *_of_perception(alone, self.detector), network_images[0], features[0]
+
+
 def one_batch(
     intrinsics: Tensor,  # [N, 3, 3]
     ego_T_cam: Tensor,  # [N, 4, 4]
@@ -104,7 +138,10 @@ def lifted(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What goes into the BEV map: depth, context and depth map, see :class:`ImagePart`."""
     network_images = normalised(images, detector.data_preprocessor)
-    perception = detector.perceive(network_images[None], cameras, key)
+    return _of_perception(detector.perceive(network_images[None], cameras, key), detector)
+
+
+def _of_perception(perception: Perception, detector: BEVDepth) -> tuple[Tensor, Tensor, Tensor]:
     depth = perception.lifted
     return depth[0], perception.context[0], detector.depth.bins.expectation(depth)[0]
 

@@ -2,7 +2,8 @@
 
 The image part of a camera runs when its image arrives. The depth and context of past frames are
 kept and pooled again at the pose they have in the new key frame's ego. That gives the same BEV maps
-as the model of several frames on a batch; nothing of the past is warped.
+as the model of several frames on a batch; nothing of the past is warped. Priors that look at other
+images run when the frame is complete, on the features that were kept.
 """
 
 from __future__ import annotations
@@ -276,16 +277,16 @@ class Stream:
         past = self._chosen_past(moment)
         clock, self._clock = self._clock, Stopwatch()
         placed = [_placed(each, world_T_key) for each in (moment, *past)]
-        boxes = self.inferencer.detect(placed, clock)
+        found = self.inferencer.detect(placed, clock)
         reset, self._reset = self._reset, None
         self._remember(moment)
         missing = dict.fromkeys(set(self.rig.names) - set(frame.stamps), "no image") | frame.bad
         return Result(
-            boxes,
+            found.boxes,
             stamp=frame.stamp,
             cameras=tuple(camera.name for camera, _ in cameras),
             missing=missing,
-            depth={c.name: c.features.depth_map for c, _ in cameras} if self.with_depth else {},
+            depth=found.depth_maps if self.with_depth else {},
             milliseconds=clock.milliseconds,
             past=sum(each is not moment for each in past),
             reset=reset,

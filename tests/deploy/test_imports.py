@@ -18,7 +18,7 @@ TRAINING_SIDE = {
     f"bevdepth_plus.deploy.{name}"
     for name in (
         *("describe", "parts", "export", "cutting", "translations", "samples", "verify"),
-        "backends.torch",
+        *("backends.torch", "backends.look_around"),
     )
 }
 PACKAGES = (

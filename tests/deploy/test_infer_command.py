@@ -14,6 +14,7 @@ import pytest
 from bevdepth_plus.deploy import infer
 from bevdepth_plus.deploy.command_line import progress, run_light_tool
 from bevdepth_plus.deploy.features import ImageFeatures, PerceivedCamera
+from bevdepth_plus.deploy.inferencer import Detection
 from bevdepth_plus.deploy.results import Boxes
 from bevdepth_plus.deploy.stage_times import StageTimes
 from bevdepth_plus.geometry.grid_axes import GridAxes
@@ -51,11 +52,13 @@ class FakeInferencer:
 
     def detect(self, moments, clock):
         with clock.stage("BEV part"):
-            return Boxes(
+            boxes = Boxes(
                 np.array([[12.0, 0, 1], [8, 2, 1]]), np.array([[4.0, 2, 1.5], [0.6, 0.6, 1.8]]),
                 np.zeros(2), np.full((2, 2), np.nan), np.array([0.9, 0.1]), np.array([0, 1]),
                 CLASSES,
             )  # fmt: skip
+        camera_depth = {camera.name: camera.features.depth_map for camera, _ in moments[0]}
+        return Detection(boxes, camera_depth)
 
 
 @pytest.fixture(autouse=True)

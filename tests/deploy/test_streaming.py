@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bevdepth_plus.deploy.features import ImageFeatures, PerceivedCamera
+from bevdepth_plus.deploy.inferencer import Detection
 from bevdepth_plus.deploy.results import Boxes
 from bevdepth_plus.deploy.streaming import (
     CameraState,
@@ -58,7 +59,7 @@ class SayingInferencer:
                 for moment in moments
             ]
         )
-        return NO_BOXES
+        return Detection(NO_BOXES, {})
 
 
 def rig_at(x: float = 0.0, names=NAMES) -> Rig:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bevdepth_plus.deploy.description import ModelDescription, check_files, read_description
-from bevdepth_plus.deploy.features import ImageFeatures
+from bevdepth_plus.deploy.features import ImageFeatures, Moment
 from bevdepth_plus.deploy.gather_index import gather_index
 from bevdepth_plus.deploy.geometry import frustum_cells, pixel_to_grid
 from bevdepth_plus.errors import DataError
@@ -50,6 +50,8 @@ class GraphBackend:
     Raises:
         DataError: a file is missing, damaged, or of a form that the runtime cannot load.
     """
+
+    looks_around = False
 
     def __init__(self, folder: str | Path, forms: Sequence[str]) -> None:
         self.folder = Path(folder)
@@ -144,6 +146,10 @@ class GraphBackend:
             ImageFeatures(depth[None], context[None], depth_map)
             for depth, context, depth_map in zip(*parts, strict=True)
         ]
+
+    def look_around(self, moments: Sequence[Moment]) -> list[Moment]:
+        """The same: what is exported looks at each image by itself."""
+        return list(moments)
 
     def splat(
         self,

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bevdepth_plus.compat import allow_mmengine_checkpoints
+from bevdepth_plus.deploy.backends.look_around import KeptImage, look_around
 from bevdepth_plus.deploy.describe import describe
-from bevdepth_plus.deploy.features import ImageFeatures
-from bevdepth_plus.deploy.parts import BEVPart, ImagePart, check_deployable
+from bevdepth_plus.deploy.features import ImageFeatures, Moment
+from bevdepth_plus.deploy.parts import BEVPart, ImagePart, KeepingImagePart, check_deployable
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import CameraRig, Cameras
@@ -30,7 +31,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchBackend:
-    """The detector itself, in the three steps that a stream needs.
+    """The detector itself, in the steps that a stream needs.
 
     Depth, context and pooling stay in float32 in every precision.
 
@@ -71,7 +72,9 @@ class TorchBackend:
             for module in detector.modules():
                 if isinstance(module, DeformableConv):
                     cast(Any, module).to(memory_format=torch.contiguous_format)
-        self._image_part = _compiled(ImagePart(detector), compiled)
+        self.looks_around = not all(p.single_image for p in detector.depth.priors.values())
+        image_part = KeepingImagePart if self.looks_around else ImagePart
+        self._image_part = _compiled(image_part(detector), compiled)
         self._bev_part = _compiled(_BEVMaps(detector), compiled)
 
     @torch.no_grad()
@@ -85,7 +88,7 @@ class TorchBackend:
         """Depth and context of each camera, ``[1, D, h, w]`` and ``[1, C, h, w]`` tensors."""
         cameras = self.cameras(intrinsics, ego_T_cam, image_aug)
         with self._autocast():
-            depth, context, depth_map = self._image_part(
+            depth, context, depth_map, *kept = self._image_part(
                 cameras.intrinsics[0],
                 cameras.ego_T_cam[0],
                 cameras.image_aug[0],
@@ -93,9 +96,20 @@ class TorchBackend:
             )
         maps = depth_map.float().cpu().numpy()
         return [
-            ImageFeatures(depth[i : i + 1].float(), context[i : i + 1].float(), maps[i])
+            ImageFeatures(
+                depth[i : i + 1].float(),
+                context[i : i + 1].float(),
+                maps[i],
+                KeptImage(*(values[i : i + 1] for values in kept)) if kept else None,
+            )
             for i in range(len(images))
         ]
+
+    @torch.no_grad()
+    def look_around(self, moments: Sequence[Moment]) -> list[Moment]:
+        """See :class:`~bevdepth_plus.deploy.features.Backend`."""
+        with self._autocast():
+            return look_around(self.detector, moments, self.device)
 
     @torch.no_grad()
     def splat(

@@ -132,25 +132,39 @@ class DepthEstimator(BaseModule):
 
     def forward(self, view: View) -> Perception:
         """Depth and context of one moment."""
+        return self.look_around(self.look_alone(view), view)
+
+    def look_alone(self, view: View) -> Perception:
+        """What follows from each image by itself: all but the priors that look at others."""
         focal = self.focal_branch(view.features) if self.focal_branch else None  # [B, N]
         cameras = view.cameras
         if self.estimate_focal and focal is not None:
             cameras = with_focal(cameras, focal)
-        view = replace(view, cameras=cameras)
-        # With the key frame's poses: those of the past contain the ego motion since then.
-        as_key = with_poses_of(cameras, view.key)
-        if self.ground_cue:
-            view = replace(view, features=self._with_ground_cue(view.features, as_key))
-
-        depth_net_cameras = view.key if self.key_cameras_for_past else as_key
+        view = self._with_ground_cue(replace(view, cameras=cameras))
+        depth_net_cameras = view.key if self.key_cameras_for_past else _as_key(view)
         parameters = self._camera_parameters(depth_net_cameras)  # [B, N, 27]
         # [B, N, K, H, W] and [B, N, C, H, W]
         logits, context = self.depth_net(view.features, parameters)
         bins = self._metric_bins(logits.float(), cameras)  # [B, N, D, H, W], probabilities
-        predictions = {name: prior(view) for name, prior in self.priors.items()}
-        return Perception(
-            cameras, context.float(), bins, self._fuse(bins, predictions), predictions, focal
-        )
+        predictions = {n: prior(view) for n, prior in self.priors.items() if prior.single_image}
+        fused = self._fuse(bins, predictions)
+        return Perception(cameras, context.float(), bins, fused, predictions, focal)
+
+    def look_around(self, alone: Perception, view: View) -> Perception:
+        """What priors add that look at other images: of the past, or of neighbouring cameras.
+
+        Args:
+            alone: what :meth:`look_alone` found in this view.
+            view: with its past; models without such priors leave ``alone`` as it is.
+        """
+        around = {n: prior for n, prior in self.priors.items() if not prior.single_image}
+        if not around:
+            return alone
+        view = self._with_ground_cue(replace(view, cameras=alone.cameras))
+        predictions = {name: prior(view) for name, prior in around.items()}
+        fused = self._fuse(alone.lifted, predictions)
+        fused = alone.fused if fused is None else fused
+        return replace(alone, fused=fused, priors={**alone.priors, **predictions})
 
     def loss(
         self, moments: Sequence[Perception], inputs: Mapping[str, Tensor]
@@ -231,10 +245,14 @@ class DepthEstimator(BaseModule):
         }
         return {name: value for name, value in confidences.items() if value is not None}
 
-    def _with_ground_cue(self, features: Tensor, cameras: Cameras) -> Tensor:
+    def _with_ground_cue(self, view: View) -> View:
+        """The view as priors and DepthNet get it."""
+        if not self.ground_cue:
+            return view
+        features = view.features
         u, v = cell_centres(features.shape[-2:], self.stride, features.device)
-        cue = ground_scale(cameras, u, v)[:, :, None] / _PIXELS_PER_METRE  # [B, N, 1, H, W]
-        return torch.cat([features, cue.to(features.dtype)], dim=2)
+        cue = ground_scale(_as_key(view), u, v)[:, :, None] / _PIXELS_PER_METRE  # [B, N, 1, H, W]
+        return replace(view, features=torch.cat([features, cue.to(features.dtype)], dim=2))
 
     def _camera_parameters(self, cameras: Cameras) -> Tensor:
         if self.canonical is not None:
@@ -247,11 +265,11 @@ class DepthEstimator(BaseModule):
         return self.canonical.to_metric(logits, network_focal(cameras))
 
     def _fuse(self, bins: Tensor, predictions: Mapping[str, Any]) -> Tensor | None:
-        """Bayes' rule: DepthNet's probabilities times the priors' weights, normalised."""
+        """Bayes' rule: probabilities of the bins times the priors' weights, normalised."""
         cells = bins.shape[-2], bins.shape[-1]
         shifts = [
-            prior.log_bins(predictions[name], self.bins, cells)  # [B, N, D, H, W] or None
-            for name, prior in self.priors.items()
+            self.priors[name].log_bins(prediction, self.bins, cells)  # [B, N, D, H, W] or None
+            for name, prediction in predictions.items()
         ]
         shifts = [shift for shift in shifts if shift is not None]
         if not shifts:
@@ -270,6 +288,11 @@ class DepthEstimator(BaseModule):
                 "model.depth.priors"
             )
         return inputs["depth"]
+
+
+def _as_key(view: View) -> Cameras:
+    """With the key frame's poses: those of the past contain the ego motion since then."""
+    return with_poses_of(view.cameras, view.key)
 
 
 def _add_over_time(
