@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 import torch
@@ -48,6 +49,26 @@ class CellDepth(NamedTuple):
     lines: PixelLines
 
 
+class _Seen(NamedTuple):
+    """One moment: descriptors, grey images, intrinsics and poses, ``[B, N, ...]`` each."""
+
+    maps: Tensor
+    grey: Tensor
+    intrinsics: Tensor
+    poses: Tensor
+
+    @classmethod
+    def of(cls, maps: Tensor, moment: View) -> _Seen:
+        cameras = moment.cameras
+        grey = moment.images.mean(2, keepdim=True)
+        return cls(maps, grey, cameras.network_intrinsics, _poses_of_working(cameras))
+
+    def rows(self, index: Tensor) -> _Seen:
+        """Another camera in place of each, ``index [B, N]``."""
+        batch = torch.arange(len(index), device=index.device)[:, None]
+        return _Seen(*(values[batch, index] for values in self))
+
+
 @MODELS.register_module()
 class TriangulationPrior(DepthPrior):
     """Triangulate every feature cell from past frames and neighbouring cameras.
@@ -69,6 +90,9 @@ class TriangulationPrior(DepthPrior):
         min_length: of a segment, pixels.
         moving_radius: of the search for a better place beside the line, feature cells; 0: none, and
             moving objects are not looked for at all.
+        matcher: further options of the :class:`EpipolarMatcher`. ``patch_radius`` compares grey
+            patches of the images, too, which are finer than features and match before anything is
+            learnt.
         loss_weight: of the triangulated points.
         likelihood_weight: of the matches' likelihood, see ``losses/triangulated_points.py``.
     """
@@ -86,6 +110,7 @@ class TriangulationPrior(DepthPrior):
         neighbours: int = 2,
         min_length: float = 2.0,
         moving_radius: int = 3,
+        matcher: Mapping | None = None,
         loss_weight: float = 1.0,
         likelihood_weight: float = 0.2,
     ) -> None:
@@ -97,7 +122,9 @@ class TriangulationPrior(DepthPrior):
         self.loss_weight = loss_weight
         self.likelihood_weight = likelihood_weight
         self.descriptor = nn.Conv2d(in_channels, channels, 1)
-        self.matcher = EpipolarMatcher(stride, samples, across=(0.0,), min_length=min_length)
+        self.matcher = EpipolarMatcher(
+            stride, samples, across=(0.0,), min_length=min_length, **(matcher or {})
+        )
         # Of inverse depth: what poses and the field of view leave open, also for a sharp match.
         self.log_floor = nn.Parameter(torch.tensor(math.log(0.005)))  # 1/m
         self.seen = nn.Conv2d(in_channels, _BELIEF_CHANNELS, 1)
@@ -117,15 +144,12 @@ class TriangulationPrior(DepthPrior):
         # The ground cue, a channel of the newest moment alone, says where a cell is, not what.
         channels = min(moment.features.shape[2] for moment in moments)
         maps = [self._descriptors(moment.features, channels) for moment in moments]
-        sources = [self._pairs(maps[0], view.cameras, index) for index in self._beside(view)]
-        sources += [
-            (past, moment.cameras.network_intrinsics, _poses_of_working(moment.cameras))
-            for past, moment in zip(maps[1:], moments[1:], strict=True)
-        ]
+        seen = [_Seen.of(each, moment) for each, moment in zip(maps, moments, strict=True)]
+        sources = [seen[0].rows(index) for index in self._beside(view)] + seen[1:]
         if not sources:
             return None
         # All cameras of all samples are anchors: [B * N, V, ...]
-        others, matrices, poses = (
+        others, grey, matrices, poses = (
             torch.stack(parts, dim=2).flatten(0, 1).float() for parts in zip(*sources, strict=True)
         )
         own_pose = view.cameras.ego_T_cam.flatten(0, 1)[:, None].float()
@@ -137,10 +161,12 @@ class TriangulationPrior(DepthPrior):
         pixels = pixels.to(others.dtype).expand(batch * num_cameras, -1, -1)
         rig = (pixels, intrinsics, matrices, source_T_anchor)
         own = maps[0].flatten(0, 1).float()
-        matches, lines = self.matcher(own, others, *rig, size, self.depth_range), pixel_lines(*rig)
+        images = torch.cat([seen[0].grey.flatten(0, 1).float()[:, None], grey], dim=1)
+        matches = self.matcher(own, others, *rig, size, self.depth_range, images)
+        lines = pixel_lines(*rig)
         found, trust, agreed = self._triangulate(own, others, rig, matches, lines)
-        seen = _first_channels(self.seen, view.features.flatten(0, 1), channels)
-        belief = self._belief(seen, found, matches, agreed)
+        shown = _first_channels(self.seen, view.features.flatten(0, 1), channels)
+        belief = self._belief(shown, found, matches, agreed)
         mean, variance, trust, belief = (
             values.unflatten(0, (batch, num_cameras))
             for values in (found.mean, found.variance, trust, belief)
@@ -226,7 +252,7 @@ class TriangulationPrior(DepthPrior):
 
     def _belief(
         self,
-        seen: Tensor,  # [B * N, C, H, W], of the anchors' features
+        shown: Tensor,  # [B * N, C, H, W], of the anchors' features
         found: InverseDepth,
         matches: Matches,
         agreed: Tensor,
@@ -235,7 +261,7 @@ class TriangulationPrior(DepthPrior):
         nearest, farthest = self.depth_range
         inverse = found.mean.detach().clamp(1 / farthest, 1 / nearest)
         cues = match_cues(found, matches, agreed, -inverse.log())
-        parts = cues, -inverse.log()[..., None] / 2, seen.flatten(-2).mT
+        parts = cues, -inverse.log()[..., None] / 2, shown.flatten(-2).mT
         return self.belief(torch.cat(parts, dim=-1))[..., 0].sigmoid()
 
     def _descriptors(self, features: Tensor, channels: int) -> Tensor:
@@ -250,13 +276,6 @@ class TriangulationPrior(DepthPrior):
         count = min(self.neighbours, alike.shape[-1] - 1)
         alike = alike - 4 * torch.eye(alike.shape[-1], device=alike.device)  # not itself
         return alike.topk(count, dim=-1).indices.movedim(-1, 0)
-
-    @staticmethod
-    def _pairs(maps: Tensor, cameras: Cameras, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps, intrinsics and poses of one other camera for each, ``index [B, N]``."""
-        batch = torch.arange(len(index), device=index.device)[:, None]
-        poses = _poses_of_working(cameras)
-        return maps[batch, index], cameras.network_intrinsics[batch, index], poses[batch, index]
 
 
 def _first_channels(projection: nn.Conv2d, features: Tensor, channels: int) -> Tensor:

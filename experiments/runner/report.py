@@ -25,10 +25,9 @@ def headline(report: Mapping[str, Any]) -> dict[str, float]:
     flat = _boxes(report) if "mAP" in report else {}
     for depth, scores in (report.get("depth") or {}).items():
         flat |= {f"depth/{depth}/{metric}": scores["overall"][metric] for metric in _DEPTH}
-        if "by_baseline" in scores:  # depth from motion
-            for group in ("by_range", "by_baseline"):
-                for name, metrics in scores[group].items():
-                    flat[f"depth/{depth}/{group}/{name}/abs_rel"] = metrics["abs_rel"]
+        for group in ("by_range", "by_baseline"):  # the latter of depth from motion alone
+            for name, metrics in scores.get(group, {}).items():
+                flat[f"depth/{depth}/{group}/{name}/abs_rel"] = metrics["abs_rel"]
     for depth, scores in (report.get("depth_over_time") or {}).items():
         overall = scores["overall"]
         flat |= {f"depth_over_time/{depth}/{metric}": overall[metric] for metric in _OVER_TIME}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bevdepth_plus.engine.launch import run_tool
+from bevdepth_plus.evaluation.depth import DEFAULT_RANGES
 from experiments.runner.command_line import add_arguments, read_results, run_experiment
 from experiments.runner.report import markdown, publish, spread
 from experiments.runner.synthetic_data import make_synthetic
@@ -21,10 +22,22 @@ from experiments.runner.variants import TestSet, Variant, combined
 from experiments.temporal_order.run import CONFIG, DATA, SCENES, small
 
 NAME = "triangulation"
-PRIOR = dict(type="TriangulationPrior", channels=32, samples=48)
+# What moves is left to the learnt belief: the check beside the line compares features alone.
+PRIOR = dict(
+    type="TriangulationPrior",
+    channels=32,
+    samples=64,
+    moving_radius=0,
+    matcher=dict(patch_radius=3, temperature=0.05, threshold=0.7),
+)
 LIFTED = {"none": "bin", "prior": "fused"}
 SETTINGS = {"depth": "Depth alone", "detector": "Whole detector"}
-METRICS = ("abs_rel", "d1", "silog", "rmse")
+METRICS = {
+    "abs_rel": "abs_rel",
+    "d1": "d1",
+    "rmse": "rmse",
+    **{f"{near} to {far} m": f"by_range/{near}-{far}/abs_rel" for near, far in DEFAULT_RANGES},
+}
 
 
 def variant(setting: str, name: str) -> Variant:
@@ -51,7 +64,7 @@ def table(results: Mapping[str, Any], setting: str) -> str:
     boxes = ("mAP", "NDS") if setting == "detector" else ()
     for name, depth in LIFTED.items():
         metrics = results["summary"].get(f"{setting}-{name}", {}).get("val", {})
-        keys = [*boxes, *(f"depth/{depth}/{metric}" for metric in METRICS)]
+        keys = [*boxes, *(f"depth/{depth}/{metric}" for metric in METRICS.values())]
         rows.append([name, *(spread(metrics.get(key)) for key in keys)])
     return markdown(["prior", *boxes, *METRICS], rows)
 

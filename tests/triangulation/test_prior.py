@@ -71,6 +71,35 @@ def test_a_neighbouring_camera_tells_it_when_the_vehicle_stands():
     assert len(mean) > 100 and (1 / mean.median() - DEPTH).abs() < 0.5
 
 
+def test_grey_patches_tell_it_where_features_are_all_alike():
+    made = TriangulationPrior(
+        12,
+        STRIDE,
+        channels=4,
+        moving_radius=0,  # that check compares features
+        matcher=dict(patch_radius=3, temperature=0.05, threshold=0.7),
+    )
+
+    def papered(at: Cameras, past: tuple[View, ...] = ()) -> View:
+        """The wall with a paper of fine waves; features do not tell one place from another."""
+        u, v = cell_centres((CELLS[0] * STRIDE, CELLS[1] * STRIDE), 1)
+        x = (u - 128) / 200 * DEPTH - at.ego_T_cam[0, :, 1, 3, None, None]
+        y = ((v - 64) / 200 * DEPTH)[:, None]
+        paper = (7.1 * x + 3.3 * y).sin() + (11.3 * x - 8.7 * y).sin() + (4.9 * y + 2.1 * x).cos()
+        images = paper[None, :, None].expand(-1, -1, 3, -1, -1)
+        alike = torch.ones(1, at.num_cameras, 12, *CELLS)
+        return View(images, alike, at, at, past)
+
+    given = papered(cameras(), (papered(cameras(sideways=1.0)),))
+    blind = TriangulationPrior(12, STRIDE, channels=4, moving_radius=0)
+    errors = [
+        (1 / found(given).inverse_depth.mean - DEPTH).abs().median() / DEPTH
+        for found in (made, blind)
+    ]
+    assert errors[0] < 0.01
+    assert errors[1] > 0.2
+
+
 def test_it_is_silent_when_the_vehicle_stands():
     made = prior()
     found = made(view(cameras(), (view(cameras()),)))
