@@ -18,6 +18,7 @@ from bevdepth_plus.geometry.pinhole import pixel_centres
 from bevdepth_plus.geometry.rigid import invert_rigid
 from bevdepth_plus.geometry.triangulation import InverseDepth, triangulate_inverse_depth
 from bevdepth_plus.geometry.z_buffer import nearest_depth
+from bevdepth_plus.losses.point_trust import point_trust_loss
 from bevdepth_plus.losses.triangulated_points import (
     match_likelihood_loss,
     triangulated_point_loss,
@@ -27,7 +28,8 @@ from bevdepth_plus.triangulation.epipolar_matching import EpipolarMatcher, Match
 from bevdepth_plus.triangulation.match_cues import NUM_MATCH_CUES, match_cues
 from bevdepth_plus.triangulation.static_check import agreement, on_line_share
 
-_BELIEF_CHANNELS = 16  # of what the image shows
+_SHOWN_CHANNELS = 16  # of what the image shows
+_LOG_SIGMA = (-4.0, 3.0)  # range of what is learnt
 
 
 class CellDepth(NamedTuple):
@@ -36,14 +38,17 @@ class CellDepth(NamedTuple):
     Attributes:
         inverse_depth: mean and variance, ``[B, N, H * W]`` each.
         trust: probability that the match is one, 0 where nothing was found, ``[B, N, H * W]``.
-        belief: how much of the trust counts, as learnt, ``[B, N, H * W]``.
+        depth: metres, without what is systematically wrong with it, ``[B, N, H * W]``; no gradient
+            but into what is learnt about it.
+        sigma: mean error of that depth, as a share of it, as learnt, ``[B, N, H * W]``.
         cells: rows and columns.
         matches, lines: of all cells of all cameras, ``[B * N, V, H * W]``; what the loss teaches.
     """
 
     inverse_depth: InverseDepth
     trust: Tensor
-    belief: Tensor
+    depth: Tensor
+    sigma: Tensor
     cells: tuple[int, int]
     matches: Matches
     lines: PixelLines
@@ -78,8 +83,9 @@ class TriangulationPrior(DepthPrior):
     epipole, cells that no source sees. Moving objects break its assumption in past frames: a match
     counts less where a place beside the epipolar line looks more alike, and where sources disagree
     on the depth (``static_check``). An object that moves along the line is not noticed where only
-    one source sees it. How far a cell's depth may be believed is learnt beside the bins, from how
-    it was found and from what the image shows there.
+    one source sees it. How wrong a cell's depth is, and may be, is learnt
+    (:class:`~bevdepth_plus.losses.point_trust.PointTrustLoss`) from how it was found and from what
+    the image shows there.
 
     Args:
         in_channels, stride: see :class:`DepthPrior`.
@@ -95,6 +101,7 @@ class TriangulationPrior(DepthPrior):
             learnt.
         loss_weight: of the triangulated points.
         likelihood_weight: of the matches' likelihood, see ``losses/triangulated_points.py``.
+        trust_weight: of what teaches how wrong a cell may be.
     """
 
     single_image = False
@@ -113,6 +120,7 @@ class TriangulationPrior(DepthPrior):
         matcher: Mapping | None = None,
         loss_weight: float = 1.0,
         likelihood_weight: float = 0.2,
+        trust_weight: float = 0.2,
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -121,21 +129,26 @@ class TriangulationPrior(DepthPrior):
         self.moving_radius = moving_radius
         self.loss_weight = loss_weight
         self.likelihood_weight = likelihood_weight
+        self.trust_weight = trust_weight
         self.descriptor = nn.Conv2d(in_channels, channels, 1)
         self.matcher = EpipolarMatcher(
             stride, samples, across=(0.0,), min_length=min_length, **(matcher or {})
         )
         # Of inverse depth: what poses and the field of view leave open, also for a sharp match.
         self.log_floor = nn.Parameter(torch.tensor(math.log(0.005)))  # 1/m
-        self.seen = nn.Conv2d(in_channels, _BELIEF_CHANNELS, 1)
-        self.belief = nn.Sequential(
-            nn.Linear(NUM_MATCH_CUES + 1 + _BELIEF_CHANNELS, 2 * _BELIEF_CHANNELS),
+        self.shown = nn.Conv2d(in_channels, _SHOWN_CHANNELS, 1)
+        self.error = nn.Sequential(
+            nn.Linear(NUM_MATCH_CUES + 1 + _SHOWN_CHANNELS, 2 * _SHOWN_CHANNELS),
             nn.ReLU(),
-            nn.Linear(2 * _BELIEF_CHANNELS, 1),
+            nn.Linear(2 * _SHOWN_CHANNELS, 2 * _SHOWN_CHANNELS),
+            nn.ReLU(),
+            nn.Linear(2 * _SHOWN_CHANNELS, 2),
         )
-        last = cast(nn.Linear, self.belief[-1])
-        nn.init.zeros_(last.weight)
-        nn.init.ones_(last.bias)  # a logit: three quarters, of every cell
+        last = cast(nn.Linear, self.error[-1])
+        nn.init.zeros_(last.weight)  # at first the error is that of the match
+        nn.init.zeros_(last.bias)
+        # Errors of cells are not independent of DepthNet's: less than they say may be new.
+        self.log_reserve = nn.Parameter(torch.zeros(()))
 
     def forward(self, view: View) -> CellDepth | None:
         """None where there is no source at all."""
@@ -165,30 +178,30 @@ class TriangulationPrior(DepthPrior):
         matches = self.matcher(own, others, *rig, size, self.depth_range, images)
         lines = pixel_lines(*rig)
         found, trust, agreed = self._triangulate(own, others, rig, matches, lines)
-        shown = _first_channels(self.seen, view.features.flatten(0, 1), channels)
-        belief = self._belief(shown, found, matches, agreed)
-        mean, variance, trust, belief = (
+        shown = _first_channels(self.shown, view.features.flatten(0, 1), channels)
+        depth, sigma = self._calibrated(shown, found, matches, agreed)
+        mean, variance, trust, depth, sigma = (
             values.unflatten(0, (batch, num_cameras))
-            for values in (found.mean, found.variance, trust, belief)
+            for values in (found.mean, found.variance, trust, depth, sigma)
         )
         if view.cameras.mask is not None:
             trust = torch.where(view.cameras.mask[..., None], trust, 0.0)
         inverse_depth = InverseDepth(mean, variance)
-        return CellDepth(inverse_depth, trust, belief, tuple(cells), matches, lines)
+        return CellDepth(inverse_depth, trust, depth, sigma, tuple(cells), matches, lines)
 
     def log_bins(
         self, prediction: CellDepth | None, bins: DepthBins, cells: tuple[int, int]
     ) -> Tensor | None:
-        """A Gaussian in inverse depth over a uniform floor: it can be outvoted, and be silent."""
+        """A Laplacian in log depth over a uniform floor: it can be outvoted, and be silent."""
         if prediction is None:
             return None
-        mean, variance = prediction.inverse_depth.mean, prediction.inverse_depth.variance
-        centres = bins.centres(mean.device)[:, None]  # [D, 1]
-        variance = variance + (2 * self.log_floor).exp()
-        distance = (1 / centres - mean[:, :, None]).square() / variance[:, :, None]
-        trust = (prediction.trust * prediction.belief)[:, :, None]
-        # A wide Gaussian is flat over the bins: silent, whatever the trust.
-        log = torch.log(trust * (-0.5 * distance).exp() + (1 - trust))  # [B, N, D, H * W]
+        log_depth, width = prediction.depth.log(), prediction.sigma.detach()
+        centres = bins.centres(log_depth.device).log()[:, None]  # [D, 1]
+        distance = (centres - log_depth[:, :, None]).abs() / width[:, :, None]
+        trust = prediction.trust[:, :, None]
+        # A wide Laplacian is flat over the bins: silent, whatever the trust.
+        distance = distance * (-self.log_reserve).exp()
+        log = torch.log(trust * (-distance).exp() + (1 - trust))  # [B, N, D, H * W]
         return log.unflatten(-1, cells)
 
     def loss(
@@ -203,14 +216,15 @@ class TriangulationPrior(DepthPrior):
         known = (target > 0)[:, None] & matches.usable
         likelihood = match_likelihood_loss(*matches.scores, places, seen, known)
         found = prediction.inverse_depth
+        told = torch.where(prediction.trust.flatten(0, 1) > 0, target, 0.0)
         points = triangulated_point_loss(
-            found.mean.flatten(0, 1),
-            found.variance.flatten(0, 1),
-            torch.where(prediction.trust.flatten(0, 1) > 0, target, 0.0),
+            found.mean.flatten(0, 1), found.variance.flatten(0, 1), told
         )
+        depth, sigma = prediction.depth.flatten(0, 1), prediction.sigma.flatten(0, 1)
         return {
             "match": self.likelihood_weight * likelihood,
             "point": self.loss_weight * points,
+            "trust": self.trust_weight * point_trust_loss(sigma, depth, told),
         }
 
     def _triangulate(
@@ -250,19 +264,23 @@ class TriangulationPrior(DepthPrior):
         trust = confidence.amax(1)
         return found, trust * agreed if self.moving_radius else trust, agreed
 
-    def _belief(
+    def _calibrated(
         self,
         shown: Tensor,  # [B * N, C, H, W], of the anchors' features
         found: InverseDepth,
         matches: Matches,
         agreed: Tensor,
-    ) -> Tensor:
-        """How much of the trust counts, ``[B * N, H * W]``, 0 to 1."""
+    ) -> tuple[Tensor, Tensor]:
+        """Depth, and how wrong it may be as a share of it, ``[B * N, H * W]`` each."""
         nearest, farthest = self.depth_range
         inverse = found.mean.detach().clamp(1 / farthest, 1 / nearest)
-        cues = match_cues(found, matches, agreed, -inverse.log())
-        parts = cues, -inverse.log()[..., None] / 2, shown.flatten(-2).mT
-        return self.belief(torch.cat(parts, dim=-1))[..., 0].sigmoid()
+        log_depth = -inverse.log()
+        cues = match_cues(found, matches, agreed, log_depth)
+        parts = cues, log_depth[..., None] / 2, shown.flatten(-2).mT
+        shift, log_ratio = self.error(torch.cat(parts, dim=-1)).float().unbind(-1)
+        variance = found.variance.detach() + (2 * self.log_floor).exp()
+        log_sigma = (0.5 * variance.log() + log_depth + log_ratio).clamp(*_LOG_SIGMA)
+        return (log_depth + shift).exp(), log_sigma.exp()
 
     def _descriptors(self, features: Tensor, channels: int) -> Tensor:
         """Of length 1, ``[B, N, C, H, W]``."""

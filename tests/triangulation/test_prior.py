@@ -191,21 +191,37 @@ def test_a_wall_that_moved_along_the_line_is_not_trusted_where_sources_disagree(
     assert median_trust(made, view(cameras(), (shifted, other))) < 0.1
 
 
-def test_how_far_a_cell_is_believed_is_learnt_beside_the_bins():
-    """Labels say another depth than the matches: the prior learns to keep quiet."""
+def test_how_wrong_a_cell_is_is_learnt_and_then_put_right():
+    """Labels say twice the depth of the matches: the depth moves there, and is sure of it."""
     made = prior()
     given = view(cameras(), (view(cameras(sideways=1.0)),))
-    wrong = BINS.index(torch.full((1, 1, *CELLS), 2 * DEPTH))
-    optimizer = torch.optim.Adam(made.belief.parameters(), 0.05)
-    before = made(given).belief
-    for _ in range(30):
-        log = made.log_bins(made(given), BINS, CELLS).log_softmax(2)
-        loss = -log.gather(2, wrong[:, :, None]).mean()
+    labels = torch.full((1, 1, CELLS[0] * STRIDE, CELLS[1] * STRIDE), 2 * DEPTH)
+    optimizer = torch.optim.Adam([*made.error.parameters(), *made.shown.parameters()], 0.01)
+
+    def error(found):
+        told = found.trust > 0.5
+        return (found.depth[told] / (2 * DEPTH) - 1).abs().median()
+
+    before = made(given)
+    for _ in range(100):
+        loss = made.loss(made(given), labels, cameras())["trust"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    sure = made(given).trust > 0.5
-    assert before.min() > 0.7 and made(given).belief[sure].max() < 0.1
+    after = made(given)
+    assert error(before) > 0.4 and error(after) < 0.05
+    assert after.sigma[after.trust > 0.5].median() < 0.1
+
+
+def test_a_cell_that_may_be_wrong_says_little():
+    made = prior()
+    found = made(view(cameras(), (view(cameras(sideways=1.0)),)))
+    sure, unsure = (
+        made.log_bins(found._replace(sigma=torch.full_like(found.sigma, sigma)), BINS, CELLS)
+        for sigma in (0.05, 20.0)
+    )
+    spread = [(log.amax(2) - log.amin(2)).median() for log in (sure, unsure)]
+    assert spread[0] > 2 and spread[1] < 0.1
 
 
 def test_half_precision_changes_no_segment_of_the_prior():
