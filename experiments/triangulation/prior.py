@@ -22,7 +22,7 @@ from experiments.runner.variants import TestSet, Variant, combined
 from experiments.temporal_order.run import CONFIG, DATA, SCENES, small
 
 NAME = "triangulation"
-# What moves is left to the learnt belief: the check beside the line compares features alone.
+# What moves is left to what is learnt: the check beside the line compares features alone.
 PRIOR = dict(
     type="TriangulationPrior",
     channels=32,

@@ -10,6 +10,7 @@ from mmdet3d.utils import register_all_modules
 import bevdepth_plus.plugin  # noqa: F401
 import experiments.triangulation.monocular  # noqa: F401
 from experiments.runner.variants import training_config
+from experiments.triangulation import prior
 from experiments.triangulation.run import variants
 from experiments.triangulation.standing import StandStill
 
@@ -67,3 +68,12 @@ def test_the_one_image_network_learns_and_answers():
     with torch.no_grad():
         first, _ = model.eval().test_step(batch)
     assert first["pred_depths"]["dense"].shape == SIZE and first["baseline"] == 2.0
+
+
+def test_the_detectors_differ_by_the_prior_alone():
+    without, with_prior = (training_config(v, seed=0, steps=2) for v in prior.VARIANTS)
+    assert with_prior["model"]["depth"].pop("priors") == {"motion": prior.PRIOR}
+    pipeline = with_prior["train_dataloader"]["dataset"]["pipeline"]
+    assert pipeline.pop("mark_moving") == {"type": "MovingObjectPixels"}
+    assert without["model"]["depth"].pop("priors", None) is None
+    assert with_prior == without
