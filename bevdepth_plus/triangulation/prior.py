@@ -30,6 +30,7 @@ from bevdepth_plus.triangulation.static_check import agreement, on_line_share
 
 _SHOWN_CHANNELS = 16  # of what the image shows
 _LOG_SIGMA = (-4.0, 3.0)  # range of what is learnt
+_MOST_TRUST = 0.98  # no match is beyond doubt: it can always be outvoted, and no weight is 0
 
 
 class CellDepth(NamedTuple):
@@ -198,7 +199,7 @@ class TriangulationPrior(DepthPrior):
         log_depth, width = prediction.depth.log(), prediction.sigma.detach()
         centres = bins.centres(log_depth.device).log()[:, None]  # [D, 1]
         distance = (centres - log_depth[:, :, None]).abs() / width[:, :, None]
-        trust = prediction.trust[:, :, None]
+        trust = prediction.trust[:, :, None].clamp(max=_MOST_TRUST)
         # A wide Laplacian is flat over the bins: silent, whatever the trust.
         distance = distance * (-self.log_reserve).exp()
         log = torch.log(trust * (-distance).exp() + (1 - trust))  # [B, N, D, H * W]

@@ -224,6 +224,18 @@ def test_a_cell_that_may_be_wrong_says_little():
     assert spread[0] > 2 and spread[1] < 0.1
 
 
+def test_a_match_beyond_doubt_leaves_every_bin_a_weight():
+    made = prior()
+    found = made(view(cameras(), (view(cameras(sideways=1.0)),)))
+    certain = found._replace(
+        trust=torch.ones_like(found.trust), sigma=torch.full_like(found.sigma, 1e-3)
+    )
+    log = made.log_bins(certain, BINS, CELLS)
+    assert log.isfinite().all() and log.min() > -5
+    log.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in made.parameters())
+
+
 def test_half_precision_changes_no_segment_of_the_prior():
     made = prior()
     given = view(cameras(), (view(cameras(sideways=1.0)),))
