@@ -73,12 +73,14 @@ def run_experiment(
     tests: Sequence[TestSet],
     args: argparse.Namespace,
     common: Mapping | None = None,
+    module: str = "run",
 ) -> tuple[dict[str, Any], int]:
     """Run an experiment from parsed options; returns its results and the exit status.
 
     Args:
         name, variants, tests, args: see above.
         common: overrides of every variant; default: a detector's ``data_root`` is ``--data``.
+        module: of the experiment that the command line is of.
 
     Raises:
         DataError: an unknown variant, or the training data are not there.
@@ -97,7 +99,7 @@ def run_experiment(
         args.out,
         args.work_dir.resolve(),
         common=_data_root(args.data) if common is None else common,
-        command=f"python -m experiments.{name}.run --seeds {seeds}{steps}",
+        command=f"python -m experiments.{name}.{module} --seeds {seeds}{steps}",
         tools=Tools(threads=args.threads),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it started ends too

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from bevdepth_plus.engine.launch import run_tool
-from bevdepth_plus.evaluation.depth import DEFAULT_RANGES
 from experiments.runner.command_line import add_arguments, read_results, run_experiment
 from experiments.runner.report import markdown, publish, spread
 from experiments.runner.synthetic_data import make_synthetic
@@ -30,12 +29,14 @@ PRIOR = dict(
     moving_radius=0,
     matcher=dict(patch_radius=3, temperature=0.05, threshold=0.7),
 )
+# The bins begin at 2 m: nearer cells can only be wrong.
+RANGES = ((0, 2), (2, 10), (10, 20), (20, 30), (30, 40), (40, 60))
 LIFTED = {"none": "bin", "prior": "fused"}
 METRICS = {
     "abs_rel": "abs_rel",
     "d1": "d1",
     "rmse": "rmse",
-    **{f"{near} to {far} m": f"by_range/{near}-{far}/abs_rel" for near, far in DEFAULT_RANGES},
+    **{f"{near} to {far} m": f"by_range/{near}-{far}/abs_rel" for near, far in RANGES},
 }
 
 
@@ -72,7 +73,10 @@ def main() -> None:
         results, status = read_results(args.out), 0
     else:
         make_synthetic(args.data, *SCENES)
-        results, status = run_experiment(NAME, VARIANTS, [TestSet.of_root("val", args.data)], args)
+        scored = TestSet.of_root("val", args.data).overrides
+        ranges = dict(test_evaluator=dict(depth_ranges=RANGES))
+        tests = [TestSet("val", combined(scored, ranges))]
+        results, status = run_experiment(NAME, VARIANTS, tests, args, module="prior")
     publish(report(results), args.out)
     sys.exit(status)
 
