@@ -81,29 +81,15 @@ class ImagePart(nn.Module):
 
     Normalisation is inside. Each camera is computed by itself, so any subset of a rig's cameras
     gives the same numbers for the cameras in it.
+
+    Args:
+        keep: also give what priors need that look at other images.
     """
 
-    def __init__(self, detector: BEVDepth) -> None:
+    def __init__(self, detector: BEVDepth, keep: bool = False) -> None:
         super().__init__()
         self.detector = detector
-
-    def forward(
-        self,
-        intrinsics: Tensor,  # [N, 3, 3], pixels as loaded
-        ego_T_cam: Tensor,  # [N, 4, 4]
-        image_aug: Tensor,  # [N, 3, 3], pixels as loaded -> network pixels
-        images: Tensor,  # [N, 3, H, W], uint8, RGB
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``depth [N, D, h, w]``, ``context [N, C, h, w]``, ``depth_map [N, h, w]`` in metres."""
-        return lifted(self.detector, images, one_batch(intrinsics, ego_T_cam, image_aug))
-
-
-class KeepingImagePart(nn.Module):
-    """An :class:`ImagePart` that also gives what priors need that look at other images."""
-
-    def __init__(self, detector: BEVDepth) -> None:
-        super().__init__()
-        self.detector = detector
+        self.keep = keep
 
     def forward(
         self,
@@ -112,8 +98,13 @@ class KeepingImagePart(nn.Module):
         image_aug: Tensor,  # [N, 3, 3], pixels as loaded -> network pixels
         images: Tensor,  # [N, 3, H, W], uint8, RGB
     ) -> tuple[Tensor, ...]:
-        """As :class:`ImagePart`, ``images [N, 3, H, W]`` normalised, and their ``features``."""
+        """``depth [N, D, h, w]``, ``context [N, C, h, w]``, ``depth_map [N, h, w]`` in metres.
+
+        With ``keep`` also the normalised images ``[N, 3, H, W]`` and their features.
+        """
         cameras = one_batch(intrinsics, ego_T_cam, image_aug)
+        if not self.keep:
+            return lifted(self.detector, images, cameras)
         network_images = normalised(images, self.detector.data_preprocessor)[None]
         features = self.detector.image_encoder(network_images)
         alone = self.detector.depth.look_alone(View(network_images, features, cameras, cameras))

@@ -8,7 +8,7 @@ import torch
 
 from bevdepth_plus.deploy.backends.look_around import KeptImage, look_around
 from bevdepth_plus.deploy.features import ImageFeatures, PerceivedCamera
-from bevdepth_plus.deploy.parts import KeepingImagePart, normalised
+from bevdepth_plus.deploy.parts import ImagePart, normalised
 from bevdepth_plus.deploy.samples import Sample, random_samples
 from bevdepth_plus.geometry.cameras import CameraRig
 from bevdepth_plus.models.depth.prior import DepthPrior
@@ -49,7 +49,7 @@ def detector(request, load_tiny):
 
 def kept_moments(detector, sample: Sample) -> list:
     """What a stream keeps of each working camera at each moment."""
-    part = KeepingImagePart(detector)
+    part = ImagePart(detector, keep=True)
     moments = []
     for moment, mask in enumerate(sample.mask):
         matrices = [sample.intrinsics, sample.ego_T_cam[:1], sample.image_aug]

@@ -95,10 +95,11 @@ def test_boxes_of_a_stream_are_those_of_the_batch_bit_for_bit(inferencer, sample
     for name, depth in zip(rig.names, depths, strict=True):
         np.testing.assert_array_equal(result.depth[name], depth)
 
-    # Convolutions of one image round in another order than those of six.
+    # Convolutions of one image round in another order than those of six; a match magnifies it.
+    tolerance = 1e-4 if "motion" in detector.depth.priors else 1e-5
     one_by_one = streamed(inferencer, rig, record, before, image_by_image=True)
     for name in rig.names:
-        np.testing.assert_allclose(one_by_one.depth[name], result.depth[name], rtol=1e-4)
+        np.testing.assert_allclose(one_by_one.depth[name], result.depth[name], rtol=tolerance)
 
 
 def streamed(inferencer, rig, record, before, image_by_image: bool):

@@ -19,7 +19,7 @@ from bevdepth_plus.compat import allow_mmengine_checkpoints
 from bevdepth_plus.deploy.backends.look_around import KeptImage, look_around
 from bevdepth_plus.deploy.describe import describe
 from bevdepth_plus.deploy.features import ImageFeatures, Moment
-from bevdepth_plus.deploy.parts import BEVPart, ImagePart, KeepingImagePart, check_deployable
+from bevdepth_plus.deploy.parts import BEVPart, ImagePart, check_deployable
 from bevdepth_plus.engine.launch import load_config
 from bevdepth_plus.errors import DataError
 from bevdepth_plus.geometry.cameras import CameraRig, Cameras
@@ -73,8 +73,7 @@ class TorchBackend:
                 if isinstance(module, DeformableConv):
                     cast(Any, module).to(memory_format=torch.contiguous_format)
         self.looks_around = not all(p.single_image for p in detector.depth.priors.values())
-        image_part = KeepingImagePart if self.looks_around else ImagePart
-        self._image_part = _compiled(image_part(detector), compiled)
+        self._image_part = _compiled(ImagePart(detector, self.looks_around), compiled)
         self._bev_part = _compiled(_BEVMaps(detector), compiled)
 
     @torch.no_grad()
